@@ -1,0 +1,1 @@
+"""Remediator carries out runbooks in Kubernetes: deterministic, recorded, verified and undoable."""

@@ -1,0 +1,43 @@
+"""The shape of everything that the API server, a payload or an expression hands over."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, cast
+
+JSON: TypeAlias = "str | int | float | bool | None | list[JSON] | dict[str, JSON]"
+Object: TypeAlias = "dict[str, JSON]"
+
+
+def dig(value: JSON, *keys: str | int) -> JSON:
+    """What stands at the path, or None where any part of it is absent or of another shape."""
+    for key in keys:
+        if isinstance(value, Mapping) and isinstance(key, str):
+            value = value.get(key)
+        elif isinstance(value, Sequence) and not isinstance(value, str) and isinstance(key, int):
+            value = value[key] if -len(value) <= key < len(value) else None
+        else:
+            return None
+    return value
+
+
+def dig_object(value: JSON, *keys: str | int) -> Object:
+    """The object at the path; empty where there is none."""
+    found = dig(value, *keys)
+    return found if isinstance(found, dict) else {}
+
+
+def dig_list(value: JSON, *keys: str | int) -> list[Object]:
+    """The objects of the list at the path; empty where there is none."""
+    found = dig(value, *keys)
+    return [cast(Object, item) for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def dig_text(value: JSON, *keys: str | int) -> str:
+    """The string at the path; empty where there is none."""
+    found = dig(value, *keys)
+    return found if isinstance(found, str) else ""
+
+
+def dig_int(value: JSON, *keys: str | int, default: int = 0) -> int:
+    """The integer at the path; `default` where there is none."""
+    found = dig(value, *keys)
+    return found if isinstance(found, int) and not isinstance(found, bool) else default

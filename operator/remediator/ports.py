@@ -1,0 +1,228 @@
+"""
+What the project needs from outside, as Protocols.
+
+Every call is bounded in time by its adapter, raises only the errors of `domain.errors`, and is
+redacted before it is stored or shown. The fakes in `testing` hold the same contract and are
+checked by the same tests.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from remediator.domain.actions import Permission
+from remediator.domain.alerts import Alert
+from remediator.domain.json import JSON, Object
+from remediator.domain.objects import Kind, ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """
+    Who a call to the API server is made as.
+
+    An empty `account` is the operator itself. `run` (`NAMESPACE/NAME`) goes into an impersonation
+    extra, so that the API server's audit log tells which run made a change; `void` marks the one
+    write that a kill switch lets through.
+    """
+
+    account: str = ""
+    """`system:serviceaccount:NAMESPACE:NAME`, or empty."""
+    run: str = ""
+    void: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Objects in the order of the API server; `truncated` where the limit cut them."""
+
+    items: tuple[Object, ...]
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogText:
+    """
+    The end of a container's log.
+
+    `truncated` is set where the byte limit cut it, and `available` is false where the kubelet
+    answered with its own excuse instead of a log ("unable to retrieve container logs …").
+    """
+
+    text: str
+    truncated: bool = False
+    available: bool = True
+
+
+class Cluster(Protocol):
+    """The Kubernetes API as one identity. Every method raises NotFound, Forbidden, Rejected or Unavailable."""
+
+    def acting_as(self, identity: Identity) -> "Cluster":
+        """The same API server, asked as somebody else; connections are shared."""
+        ...
+
+    async def read(self, ref: ObjectRef) -> Object: ...
+
+    async def list(
+        self,
+        kind: Kind,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        limit: int = 500,
+    ) -> Listing:
+        """Objects of one kind; `namespace` empty means all. At most `limit`, never more."""
+        ...
+
+    async def logs(
+        self,
+        pod: ObjectRef,
+        *,
+        container: str,
+        previous: bool = False,
+        tail_lines: int = 200,
+        since: timedelta | None = None,
+        limit_bytes: int = 1_048_576,
+    ) -> LogText: ...
+
+    async def create(self, kind: Kind, obj: Object, *, dry_run: bool = False) -> Object:
+        """The stored object. Raises AlreadyExists where the name is taken."""
+        ...
+
+    async def patch(self, ref: ObjectRef, operations: Sequence[Object], *, dry_run: bool = False, sub: str = "") -> Object:
+        """
+        Apply one JSON patch as a whole and return the object after it.
+
+        `sub` names a subresource (`status`). Raises Conflict where a `test` failed or another
+        writer came first: 409, and the 422 that does not say which test it was.
+        """
+        ...
+
+    async def replace(self, kind: Kind, obj: Object, *, sub: str = "") -> Object:
+        """Replace under the resourceVersion that `obj` carries. Raises Conflict where it has moved."""
+        ...
+
+    async def delete(
+        self,
+        ref: ObjectRef,
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        dry_run: bool = False,
+    ) -> None:
+        """Delete under the preconditions given. Raises Conflict where they do not hold."""
+        ...
+
+    async def allowed(self, permission: Permission, namespace: str, name: str = "") -> tuple[bool, str]:
+        """Whether this identity may use all the verbs, and what is missing (SelfSubjectAccessReview)."""
+        ...
+
+    async def kind(self, text: str) -> Kind:
+        """
+        The kind that a Runbook spells `Deployment` or `certificate.cert-manager.io`.
+
+        Raises NotFound where the API server serves no such kind.
+        """
+        ...
+
+    async def watch(
+        self, kind: Kind, namespace: str, changed: Callable[[str, Object], Awaitable[None]]
+    ) -> None:
+        """List, then follow, for ever; `changed(type, object)` with ADDED, MODIFIED, DELETED or SYNCED."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One series of an instant query; `value` is None for NaN and infinities, which are Unknown."""
+
+    labels: Mapping[str, str]
+    value: float | None
+
+
+class Metrics(Protocol):
+    """Prometheus' query API."""
+
+    async def query(self, endpoint: str, promql: str, at: datetime) -> tuple[Sample, ...]:
+        """
+        The series of an instant query, at most 1,000.
+
+        Raises Rejected where the query is wrong, Unavailable where it was not answered in time,
+        NotFound where `endpoint` is not configured.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """What the sources that can be asked say: the alerts that fire, or None where none could be asked."""
+
+    alerts: tuple[Alert, ...] | None
+    source: str
+
+
+class AlertSource(Protocol):
+    """Alertmanager's and Prometheus' own list of alerts."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is anything to ask."""
+        ...
+
+    async def firing(self, matching: Mapping[str, str]) -> Firing:
+        """
+        Alerts that fire now and carry these labels.
+
+        Firing on any of several Alertmanagers is firing; all unreachable is None, never empty.
+        """
+        ...
+
+
+class Notifier(Protocol):
+    """Messages to people, by the name of a receiver."""
+
+    async def send(self, namespace: str, receiver: str, subject: str, body: str, *, key: str) -> None:
+        """
+        Sent at least once; `key` lets the receiving service recognise a repeat.
+
+        Raises NotFound where there is no such receiver, Unavailable where it did not answer.
+        """
+        ...
+
+    async def known(self, namespace: str, receiver: str) -> bool:
+        """Whether the receiver's URL is configured, in the namespace or in the operator's."""
+        ...
+
+
+class KubernetesEvents(Protocol):
+    """The Events that `kubectl describe` shows. Best effort: what cannot be written is counted, not raised."""
+
+    async def record(self, about: ObjectRef, uid: str, *, reason: str, message: str, warning: bool = False) -> None: ...
+
+
+class Evidence(Protocol):
+    """What diagnostics captured, compressed and owned by the run."""
+
+    async def keep(self, run: Object, name: str, content: Mapping[str, JSON]) -> str:
+        """The name of the ConfigMap that holds it now; the same content is stored once."""
+        ...
+
+    async def load(self, namespace: str, name: str) -> Mapping[str, JSON]:
+        """Raises NotFound where it has expired."""
+        ...
+
+
+class Clock(Protocol):
+    """The only way to the time."""
+
+    def now(self) -> datetime:
+        """UTC."""
+        ...
+
+    def boot_seconds(self) -> float:
+        """Seconds that also count while the process or the machine sleeps."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
