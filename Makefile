@@ -1,0 +1,66 @@
+# One command per wish; `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+VENV := .venv
+PY := $(VENV)/bin/python
+RUN := PYTHONPATH=operator:deploy/local $(PY)
+STAMP := $(VENV)/.installed
+NAME ?= dev
+REAL ?= $(shell [ "$$(id -u)" = 0 ] && [ "$$(uname)" = Linux ] && echo 1 || echo 0)
+SIMULATED ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install lock check verify generate test test-fast cluster-build cluster-up cluster-down cluster-status demo bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+$(STAMP): requirements/dev.lock pyproject.toml
+	@test -x $(VENV)/bin/uv || { echo 'making a virtual environment in $(VENV)'; python3 -m venv $(VENV); $(VENV)/bin/pip install -q 'uv==0.13.8'; }
+	@echo 'installing pinned dependencies'
+	@$(VENV)/bin/uv pip install -q --python $(PY) --require-hashes -r requirements/dev.lock
+	@printf '%s\n' "$(CURDIR)/operator" "$(CURDIR)/deploy/local" > "$$($(PY) -c 'import site; print(site.getsitepackages()[0])')/remediator.pth"
+	@printf '#!/bin/sh\nexec "%s" -m remediator.cli.main "$$@"\n' "$(CURDIR)/$(PY)" > $(VENV)/bin/kubectl-remediate; chmod +x $(VENV)/bin/kubectl-remediate
+	@touch $@
+
+install: $(STAMP) ## Make the virtual environment with pinned dependencies
+
+lock: $(STAMP) ## Resolve the dependencies again into requirements/*.lock
+	$(VENV)/bin/uv pip compile -q pyproject.toml --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/runtime.lock
+	$(VENV)/bin/uv pip compile -q pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/dev.lock
+
+check: $(STAMP) ## Lint, types and import contracts
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy operator/remediator deploy/local/localcluster
+	PYTHONPATH=operator $(VENV)/bin/lint-imports --no-cache
+
+generate: $(STAMP) ## Write the CRDs, the RBAC and the reference from the code
+	$(RUN) -m remediator.generate
+
+verify: generate ## Fail where a generated file is not what the code says
+	@git diff --exit-code --stat -- crds deploy docs operator/reference || { echo 'generated files differ: run `make generate` and commit what it writes' >&2; exit 1; }
+
+test-fast: $(STAMP) ## Unit, contract and scenario tests: no server
+	$(PY) -m pytest -q -m 'not cluster' tests/unit tests/contract tests/scenario
+
+test: $(STAMP) ## All tests, those on a real API server too
+	$(PY) -m pytest -q
+
+cluster-build: $(STAMP) ## Build the local cluster's binaries, once
+	$(RUN) -m localcluster build
+
+cluster-up: $(STAMP) ## Start a cluster on this machine (NAME=dev REAL=0|1 SIMULATED=n)
+	$(RUN) -m localcluster up --name $(NAME) --real $(REAL) --simulated $(SIMULATED)
+
+cluster-down: $(STAMP) ## Stop it and leave nothing behind
+	$(RUN) -m localcluster down --name $(NAME)
+
+cluster-status: $(STAMP) ## What runs, where, and how to reach it
+	$(RUN) -m localcluster status
+
+demo: $(STAMP) ## From a firing alert to a verified remedy, live
+	$(RUN) deploy/local/demo.py
+
+clean: ## Remove what the targets made, except the cache of binaries
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
