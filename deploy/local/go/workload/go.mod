@@ -1,0 +1,3 @@
+module remediator.dev/local/workload
+
+go 1.24.0

@@ -1,0 +1,99 @@
+"""
+The cluster's certificate authority.
+
+Keys are elliptic curve keys: they take milliseconds to make, and the API server accepts them for TLS, for
+client certificates and for service account tokens alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcluster.errors import LocalClusterError
+from localcluster.processes import run
+
+DAYS = "3650"
+LONGEST_NAME = 64  # of a common name or an organisation in X.509
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate and its private key, as files."""
+
+    certificate: Path
+    key: Path
+
+
+class Authority:
+    """Signs certificates into a folder of its own; the folder is all of its state."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.certificate = folder / "ca.crt"
+        self.key = folder / "ca.key"
+
+    def found(self) -> None:
+        """The authority's own certificate is there, made now or earlier."""
+        if self.certificate.exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_key(self.key)
+        config = self._written("ca", subject("local-ca", ()), ["basicConstraints=critical,CA:TRUE"])
+        run(
+            ["openssl", "req", "-x509", "-new", "-sha256", "-days", DAYS, "-config", config]
+            + ["-extensions", "ext", "-key", self.key, "-out", self.certificate]
+        )
+
+    def pair(self, name: str, *, user: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> Pair:
+        """A certificate for a user in groups, which is good for a server too where hosts are given."""
+        pair = Pair(self.folder / f"{name}.crt", self.folder / f"{name}.key")
+        if pair.certificate.exists():
+            return pair
+        make_key(pair.key)
+        names = [f"{'IP' if host.replace('.', '').isdigit() else 'DNS'}:{host}" for host in hosts]
+        extensions = [
+            "basicConstraints=critical,CA:FALSE",
+            "keyUsage=critical,digitalSignature",
+            f"extendedKeyUsage=clientAuth{',serverAuth' if hosts else ''}",
+            *([f"subjectAltName={','.join(names)}"] if names else []),
+        ]
+        config = self._written(name, subject(user, groups), extensions)
+        request = self.folder / f"{name}.csr"
+        run(["openssl", "req", "-new", "-sha256", "-config", config, "-key", pair.key, "-out", request])
+        serial = self.folder / f"{name}.srl"
+        run(
+            ["openssl", "x509", "-req", "-sha256", "-days", DAYS, "-in", request, "-CA", self.certificate]
+            + ["-CAkey", self.key, "-CAserial", serial, "-CAcreateserial", "-extfile", config]
+            + ["-extensions", "ext", "-out", pair.certificate]
+        )
+        for leftover in (request, serial):
+            leftover.unlink(missing_ok=True)
+        return pair
+
+    def _written(self, name: str, distinguished: str, extensions: Sequence[str]) -> Path:
+        config = self.folder / f"{name}.cnf"
+        config.write_text(
+            "[req]\nprompt=no\nutf8=yes\nstring_mask=utf8only\ndistinguished_name=dn\n"
+            f"[dn]\n{distinguished}\n[ext]\n" + "\n".join(extensions) + "\n"
+        )
+        return config
+
+
+def make_key(file: Path) -> None:
+    """The file holds a new private key that only its owner may read."""
+    run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", file])
+    file.chmod(0o600)
+
+
+def subject(user: str, groups: Sequence[str]) -> str:
+    """The user and the groups as openssl's configuration writes them: group by group an organisation."""
+    for name in (user, *groups):
+        if len(name) > LONGEST_NAME:
+            raise LocalClusterError(f"a certificate cannot name {name}: it is longer than {LONGEST_NAME} characters")
+    lines = [f"CN={escaped(user)}", *(f"{index}.O={escaped(group)}" for index, group in enumerate(groups))]
+    return "\n".join(lines)
+
+
+def escaped(value: str) -> str:
+    """The value with openssl's own signs taken literally."""
+    return "".join(f"\\{letter}" if letter in "\\$#\"'`" else letter for letter in value)
