@@ -91,7 +91,9 @@ class Cluster(Protocol):
         """The stored object. Raises AlreadyExists where the name is taken."""
         ...
 
-    async def patch(self, ref: ObjectRef, operations: Sequence[Object], *, dry_run: bool = False, sub: str = "") -> Object:
+    async def patch(
+        self, ref: ObjectRef, operations: Sequence[Object], *, dry_run: bool = False, sub: str = ""
+    ) -> Object:
         """
         Apply one JSON patch as a whole and return the object after it.
 
@@ -127,9 +129,7 @@ class Cluster(Protocol):
         """
         ...
 
-    async def watch(
-        self, kind: Kind, namespace: str, changed: Callable[[str, Object], Awaitable[None]]
-    ) -> None:
+    async def watch(self, kind: Kind, namespace: str, changed: Callable[[str, Object], Awaitable[None]]) -> None:
         """List, then follow, for ever; `changed(type, object)` with ADDED, MODIFIED, DELETED or SYNCED."""
         ...
 

@@ -291,9 +291,7 @@ def _locate(path: FieldPath, seen: JSON) -> tuple[str, tuple[str | ByKey, ...]]:
         rest = path.parts[index + 1 :]
         if isinstance(part, ByKey):
             items = seen if isinstance(seen, list) else []
-            places = [
-                i for i, item in enumerate(items) if isinstance(item, dict) and item.get(part.key) == part.value
-            ]
+            places = [i for i, item in enumerate(items) if isinstance(item, dict) and item.get(part.key) == part.value]
             if not places:
                 return f"{pointer}/-", rest
             pointer, seen = f"{pointer}/{places[0]}", items[places[0]]

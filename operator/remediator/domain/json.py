@@ -1,7 +1,7 @@
 """The shape of everything that the API server, a payload or an expression hands over."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 JSON: TypeAlias = "str | int | float | bool | None | list[JSON] | dict[str, JSON]"
 Object: TypeAlias = "dict[str, JSON]"
@@ -28,7 +28,7 @@ def dig_object(value: JSON, *keys: str | int) -> Object:
 def dig_list(value: JSON, *keys: str | int) -> list[Object]:
     """The objects of the list at the path; empty where there is none."""
     found = dig(value, *keys)
-    return [cast(Object, item) for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def dig_text(value: JSON, *keys: str | int) -> str:
