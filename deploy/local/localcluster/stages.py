@@ -14,7 +14,8 @@ BEHAVE = f'.metadata.annotations["{PREFIX}/behave"]'
 READY = '.status.conditions.[] | select( .type == "Ready" ) | .status'
 WAITING_FOR = ".status.containerStatuses.[].state.waiting.reason"
 
-# The status of every pod begins with this; the container's parts follow.
+# The status of every pod begins with this; the container's parts follow. kwok's function gives another address
+# at every call, and a pod keeps the one it has.
 BEGIN = """\
 {{ $root := . }}
 {{ $now := Now | Quote }}
@@ -33,9 +34,11 @@ conditions:
 hostIP: {{ . | Quote }}
 hostIPs: [{ip: {{ . | Quote }}}]
 {{ end }}
+{{ if not .status.podIP }}
 {{ with PodIPWith .spec.nodeName ( or .spec.hostNetwork false ) ( or .metadata.uid "" ) ( or .metadata.name "" ) ( or .metadata.namespace "" ) }}
 podIP: {{ . | Quote }}
 podIPs: [{ip: {{ . | Quote }}}]
+{{ end }}
 {{ end }}
 {{ with .spec.initContainers }}
 initContainerStatuses:
