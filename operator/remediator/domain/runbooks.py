@@ -45,7 +45,7 @@ class ParameterType(enum.StrEnum):
     ENUM = "enum"
     LIST = "list"
     REFERENCE = "reference"
-    SECRET_REF = "secretRef"
+    SECRET_REF = "secretRef"  # noqa: S105 - the name of a type
 
 
 class Parameter(ApiModel):

@@ -240,10 +240,6 @@ class StepState(enum.StrEnum):
     def is_over(self) -> bool:
         return self not in (StepState.PLANNED, StepState.INTENDED, StepState.STARTED)
 
-    @property
-    def has_changed_something(self) -> bool:
-        return self in (StepState.STARTED, StepState.DONE, StepState.FAILED, StepState.UNCLEAR)
-
 
 class StepRecord(Record):
     """One step of a plan: what it would write, how far it is, what came of it."""
@@ -255,6 +251,9 @@ class StepRecord(Record):
     item: int | None = Field(default=None, description="Which element of `forEach` it is for.")
     item_value: AnyValue = Field(default=None, description="The element.")
     action: Text = Field(description="What is used.")
+    joined_actions: list[Text] = Field(
+        default_factory=list, max_length=20, description="The actions of all steps that were joined into this one write."
+    )
     target: RunTarget | None = Field(default=None, description="The object it is about.")
     change: AnyObject | None = Field(default=None, description="What is written, and what it replaces.")
     parameters: AnyObject | None = Field(default=None, description="The rendered parameters of a message or a wait.")
@@ -273,6 +272,16 @@ class StepRecord(Record):
     diff: Annotated[str, Field(max_length=8192)] = Field(
         default="", description="What the server-side dry run would change."
     )
+
+    @property
+    def has_changed_something(self) -> bool:
+        """Whether its change was made, or may have been."""
+        return self.change is not None and (self.started_at is not None or self.state is StepState.UNCLEAR)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """Every action that this one write carries out."""
+        return tuple(self.joined_actions) or (self.action,)
 
     @property
     def label(self) -> str:
@@ -413,6 +422,7 @@ class RunbookRunStatus(Record):
     remedy: Text = Field(default="", description="The remedy that is, or was last, carried out.")
     message: Text = Field(default="", description="One sentence about where it stands.")
     alert: Text = Field(default="", description="Name of the alert, for people.")
+    target: Text = Field(default="", description="What it is about, for people: Deployment/checkout.")
     started_at: Time | None = Field(default=None, description="When the operator first looked at it.")
     ended_at: Time | None = Field(default=None, description="When it ended.")
     duration: Text = Field(default="", description="From start to end.")
