@@ -104,9 +104,7 @@ class Api:
 
     def apply(self, path: str, body: Mapping[str, Any]) -> Any:
         """The object at the path is as given, created or changed."""
-        return self.call(
-            "PATCH", f"{path}?fieldManager=localcluster&force=true", body, content_type=APPLY_PATCH
-        )
+        return self.call("PATCH", f"{path}?fieldManager=localcluster&force=true", body, content_type=APPLY_PATCH)
 
     def is_ready(self) -> bool:
         """True when the server answers and says that it may be used."""

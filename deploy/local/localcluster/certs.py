@@ -40,8 +40,23 @@ class Authority:
         make_key(self.key)
         config = self._written("ca", subject("local-ca", ()), ["basicConstraints=critical,CA:TRUE"])
         run(
-            ["openssl", "req", "-x509", "-new", "-sha256", "-days", DAYS, "-config", config]
-            + ["-extensions", "ext", "-key", self.key, "-out", self.certificate]
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-new",
+                "-sha256",
+                "-days",
+                DAYS,
+                "-config",
+                config,
+                "-extensions",
+                "ext",
+                "-key",
+                self.key,
+                "-out",
+                self.certificate,
+            ]
         )
 
     def pair(self, name: str, *, user: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> Pair:
@@ -62,9 +77,29 @@ class Authority:
         run(["openssl", "req", "-new", "-sha256", "-config", config, "-key", pair.key, "-out", request])
         serial = self.folder / f"{name}.srl"
         run(
-            ["openssl", "x509", "-req", "-sha256", "-days", DAYS, "-in", request, "-CA", self.certificate]
-            + ["-CAkey", self.key, "-CAserial", serial, "-CAcreateserial", "-extfile", config]
-            + ["-extensions", "ext", "-out", pair.certificate]
+            [
+                "openssl",
+                "x509",
+                "-req",
+                "-sha256",
+                "-days",
+                DAYS,
+                "-in",
+                request,
+                "-CA",
+                self.certificate,
+                "-CAkey",
+                self.key,
+                "-CAserial",
+                serial,
+                "-CAcreateserial",
+                "-extfile",
+                config,
+                "-extensions",
+                "ext",
+                "-out",
+                pair.certificate,
+            ]
         )
         for leftover in (request, serial):
             leftover.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,6 @@ from localcluster.sources import Found, Source, find
 from localcluster.state import Facts, State
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
-BACK_TO_FRONT = ("kwok", "metrics-server")
 
 
 class Cluster:
@@ -46,9 +46,7 @@ class Cluster:
         self.ca_file = state.folder / "ca.crt"
         self.kubectl = Path(facts.programs["kubectl"])
         self.admin_kubeconfig = state.kubeconfigs / "admin.yaml"
-        self._control_plane = ControlPlane(
-            state, facts, {name: Path(path) for name, path in facts.programs.items()}
-        )
+        self._control_plane = ControlPlane(state, facts, {name: Path(path) for name, path in facts.programs.items()})
 
     @classmethod
     def up(
@@ -134,6 +132,11 @@ class Cluster:
         return self._control_plane.audit_log
 
     @property
+    def has_controllers(self) -> bool:
+        """False where only an API server runs: nothing makes service accounts, schedules or scales."""
+        return self.facts.source != Source.ENVTEST
+
+    @property
     def api(self) -> Api:
         """A small client with all rights."""
         return Api(self.admin_kubeconfig)
@@ -177,8 +180,8 @@ class Cluster:
         Raises:
             CommandFailed: with its exit code and what it wrote to its standard error.
         """
-        command = [self.kubectl, f"--kubeconfig={kubeconfig or self.admin_kubeconfig}"]
-        return run([*command, f"--cache-dir={self.folder / 'kubectl-cache'}", *args], stdin=input)
+        config = f"--kubeconfig={kubeconfig or self.admin_kubeconfig}"
+        return run([self.kubectl, config, f"--cache-dir={self.folder / 'kubectl-cache'}", *args], stdin=input)
 
     def stop_apiserver(self) -> None:
         """The API server does not answer; pods go on running."""
@@ -207,6 +210,13 @@ class Cluster:
     def _must_be_ours(self, what: str) -> None:
         if self.facts.source in (Source.EXTERNAL, Source.KIND):
             raise NotAvailable(f"{what} is not possible on a cluster that was not started from its programs here")
+
+
+def prepare(*, real: bool, metrics: bool, progress: Progress = say_nothing) -> None:
+    """The programs that a cluster with these parts takes are built, so that `up` takes seconds."""
+    found = find()
+    if found.source is Source.GO:
+        _programs(found, int(real), 1, metrics, progress)
 
 
 def bring_up(
@@ -288,8 +298,17 @@ def borrow(state: State, facts: Facts, found: Found, progress: Progress) -> None
     facts.server = config["clusters"][0]["cluster"]["server"]
     facts.programs = {"kubectl": kubectl}
     authority = run(
-        [kubectl, f"--kubeconfig={admin}", "get", "configmap", "-n", "default", "kube-root-ca.crt"]
-        + ["-o", "jsonpath={.data.ca\\.crt}"]
+        [
+            kubectl,
+            f"--kubeconfig={admin}",
+            "get",
+            "configmap",
+            "-n",
+            "default",
+            "kube-root-ca.crt",
+            "-o",
+            "jsonpath={.data.ca\\.crt}",
+        ]
     )
     (state.folder / "ca.crt").write_text(authority)
     facts.complete = True
@@ -307,9 +326,9 @@ def take_down(state: State) -> None:
     if facts is not None:
         nodes_real.remove_nodes(state, facts)
     for process in recorded(state.processes):
-        # The guard itself may be the one who takes the cluster down.
+        # What is left serves data that go with it, so nothing is lost by ending at once. The guard itself may be the one who takes the cluster down.
         if process.pid != os.getpid():
-            stop(state.processes, process)
+            stop(state.processes, process, with_signal=signal.SIGKILL)
     if facts is not None and facts.network is not None:
         network.remove(facts.network)
     if facts is not None and facts.source == Source.KIND:

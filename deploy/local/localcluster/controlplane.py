@@ -86,7 +86,8 @@ class ControlPlane:
         """The API server does not answer any more; etcd keeps what it had written."""
         for process in recorded(self.state.processes):
             if process.label == "kube-apiserver":
-                stop(self.state.processes, process)
+                # It would wait a minute for watches to end by themselves.
+                stop(self.state.processes, process, seconds=1)
 
     def _make_credentials(self) -> None:
         """Certificates and keys of the servers are there."""

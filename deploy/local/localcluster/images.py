@@ -92,5 +92,3 @@ def tar_of(files: Mapping[str, bytes | str]) -> bytes:
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
     return written.getvalue()
-
-

@@ -10,8 +10,10 @@ import json
 import os
 import shutil
 import signal
+import socket as unix_sockets
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -24,13 +26,14 @@ from localcluster.kubeconfigs import with_certificate
 from localcluster.network import Network, can_be_made
 from localcluster.nodes_simulated import is_ready
 from localcluster.processes import end_of, free_ports, moments, must_run, recorded, run, start, stop
-from localcluster.sources import Source
+from localcluster.sources import Source, find
 from localcluster.state import Facts, State
 
 START_SECONDS = 60
 LONGEST_SOCKET = 107  # bytes in the path of a Unix socket
 CGROUPS = Path("/sys/fs/cgroup")
 PLUGINS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
+PLUGIN_RESULTS = Path("/var/lib/cni/results")
 NEEDED = ("containerd", "ctr", "runc", "containerd-shim-runc-v2")
 TAGS = ("1", "2")  # of the workload's image, so that a rollout has somewhere to go
 
@@ -63,6 +66,8 @@ disabled_plugins = [
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{plugins}"
     conf_dir = "{node}/cni"
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{node}/registries"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
     default_runtime_name = "runc"
@@ -87,6 +92,15 @@ def can_run(source: Source) -> None:
     if missing or plugins_folder() is None:
         what = ", ".join([*missing, *([] if plugins_folder() else ["the CNI plugins"])])
         raise NotAvailable(f"real nodes need {what}; on Debian: deploy/local/install-debian")
+
+
+def why_no_real_nodes() -> str | None:
+    """One sentence where real nodes cannot run here; None where they can."""
+    try:
+        can_run(find().source)
+    except NotAvailable as missing:
+        return str(missing)
+    return None
 
 
 def plugins_folder() -> Path | None:
@@ -166,6 +180,11 @@ class Node:
         }
         networks = {"cniVersion": "0.4.0", "name": "local", "plugins": [bridge]}
         (self.folder / "cni" / "local.conflist").write_text(json.dumps(networks))
+        # Every registry is a port of this machine where nobody listens: an unknown image fails at once, and no
+        # pod makes this machine call the internet.
+        registries = self.folder / "registries" / "_default"
+        registries.mkdir(parents=True, exist_ok=True)
+        (registries / "hosts.toml").write_text('server = "http://127.0.0.1:9"\n')
         config = self.folder / "containerd.toml"
         address = socket(self.state, self.name)
         config.write_text(
@@ -269,6 +288,7 @@ def remove_nodes(state: State, facts: Facts) -> None:
     for process in recorded(state.processes):
         if process.label.startswith("real-"):
             stop(state.processes, process, seconds=2)
+    sandboxes = [found for name in facts.real for found in sandboxes_of(state.folder / name)]
     for name in facts.real:
         own = cgroup(facts, name)
         for _ in moments(10, 0.1):
@@ -286,6 +306,48 @@ def remove_nodes(state: State, facts: Facts) -> None:
         for name, value in facts.system_settings.items():
             with suppress(OSError):
                 Path("/proc/sys", name).write_text(value)
+        remove_traces(state, sandboxes)
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What names a pod's traces outside of its node's folder."""
+
+    identity: str
+    shim: Path
+
+
+def sandboxes_of(node: Path) -> list[Sandbox]:
+    """The pods of a node as its containerd knows them."""
+    files = (node / "containerd" / "state" / "io.containerd.runtime.v2.task").glob("k8s.io/*/address")
+    return [Sandbox(file.parent.name, Path(file.read_text().removeprefix("unix://"))) for file in files]
+
+
+def remove_traces(state: State, sandboxes: list[Sandbox]) -> None:
+    """What kubelets, shims and plugins write to fixed places is gone, where it is this cluster's."""
+    for sandbox in sandboxes:
+        sandbox.shim.unlink(missing_ok=True)
+        for result in PLUGIN_RESULTS.glob(f"*-{sandbox.identity}-*"):
+            result.unlink()
+    for link in Path("/var/log/containers").glob("*.log"):
+        if link.is_symlink() and str(link.readlink()).startswith(f"{state.folder}/"):
+            link.unlink()
+    plugins = Path("/var/lib/kubelet/device-plugins")
+    if (plugins / "kubelet.sock").exists() and not somebody_listens(plugins / "kubelet.sock"):
+        (plugins / "kubelet.sock").unlink()
+    for folder in (plugins, plugins.parent, Path("/var/log/containers"), PLUGIN_RESULTS, PLUGIN_RESULTS.parent):
+        with suppress(OSError):
+            folder.rmdir()  # refused unless it is empty
+
+
+def somebody_listens(address: Path) -> bool:
+    """True while a process accepts connections on the Unix socket."""
+    with unix_sockets.socket(unix_sockets.AF_UNIX) as one:
+        try:
+            one.connect(str(address))
+        except OSError:
+            return False
+    return True
 
 
 def socket(state: State, name: str) -> Path:
@@ -369,5 +431,3 @@ def ready(api: Api, name: str) -> bool:
         if refusal.status == 404:
             return False
         raise
-
-

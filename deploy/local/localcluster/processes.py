@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -36,14 +35,15 @@ class Process:
 
 def start_time(pid: int) -> str | None:
     """The moment a living process was started, in the system's own words; None when there is none."""
-    if sys.platform == "linux":
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        return None if fields[0] in "ZX" else fields[19]
-    answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or None
+    if not Path("/proc/self/stat").exists():
+        said = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return said.stdout.strip() or None
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # Z and X: it has ended, and only its exit code waits to be collected.
+    return None if fields[0] in "ZX" else fields[19]
 
 
 def is_running(process: Process) -> bool:
@@ -101,10 +101,7 @@ def stop(records: Path, process: Process, *, seconds: float = 10, with_signal: i
 
 def ended_within(process: Process, seconds: float) -> bool:
     """True as soon as the process is gone; False when it is still there after `seconds`."""
-    for _ in moments(seconds):
-        if not is_running(process):
-            return True
-    return False
+    return any(not is_running(process) for _ in moments(seconds))
 
 
 def moments(seconds: float, pause: float = 0.05) -> Iterator[None]:

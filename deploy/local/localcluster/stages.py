@@ -68,7 +68,7 @@ containerStatuses:
 - name: {{ .name | Quote }}
   image: {{ .image | Quote }}
   imageID: ""
-"""  # noqa: E501 - the template's functions take all their arguments on one line
+"""
 
 END = "{{ end }}\n"
 
@@ -103,7 +103,7 @@ CRASHED = """\
       reason: Error
       exitCode: {{ or ( index $notes "local.remediator.dev/exit-code" ) "2" }}
       {{ end }}
-"""  # noqa: E501 - see above
+"""
 
 WAITING = """\
   ready: false
@@ -168,15 +168,21 @@ def all_stages(logs: str) -> list[dict[str, Any]]:
         stage("node-stays-up", "Node", [where(READY, "In", "True")], {"statusTemplate": NODE}, milliseconds=300_000),
         pod_stage(
             "pod-becomes-ready",
-            [where(BEHAVE, "DoesNotExist"), where(".status.phase", "In", "Pending", "Running")]
-            + [where(READY, "NotIn", "True")],
+            [
+                where(BEHAVE, "DoesNotExist"),
+                where(".status.phase", "In", "Pending", "Running"),
+                where(READY, "NotIn", "True"),
+            ],
             begin("Running", "True") + RUNNING % {"ready": "true"} + END,
             delay_from="ready-after",
         ),
         pod_stage(
             "pod-of-a-job-completes",
-            [where(BEHAVE, "DoesNotExist"), where(".status.phase", "In", "Running")]
-            + [where(".metadata.ownerReferences.[].kind", "In", "Job")],
+            [
+                where(BEHAVE, "DoesNotExist"),
+                where(".status.phase", "In", "Running"),
+                where(".metadata.ownerReferences.[].kind", "In", "Job"),
+            ],
             begin("Succeeded", "False", "PodCompleted") + COMPLETED + END,
             milliseconds=500,
             delay_from="complete-after",

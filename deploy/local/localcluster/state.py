@@ -67,16 +67,32 @@ class State:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Nobody else starts or stops this cluster meanwhile."""
+        """Nobody else starts or stops this cluster meanwhile; the lock goes with the cluster."""
         home().mkdir(parents=True, exist_ok=True)
-        with (home() / f".{self.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        file = home() / f".{self.name}.lock"
+        while True:
+            with file.open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                # Whoever held it before may have removed it; then this one excludes nobody.
+                if not is_still(file, lock.fileno()):
+                    continue
+                yield
+                if not self.folder.exists():
+                    file.unlink()
+                return
 
 
 def home() -> Path:
     """The folder of all clusters."""
     return Path(os.environ.get("REMEDIATOR_LOCAL", REPOSITORY / ".local")).resolve()
+
+
+def is_still(file: Path, descriptor: int) -> bool:
+    """True when the file of this name is the one that was opened."""
+    try:
+        return os.path.samestat(file.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def names() -> list[str]:

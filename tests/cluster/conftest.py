@@ -1,0 +1,77 @@
+"""
+One local cluster for all tests of this folder, and a namespace for each.
+
+`REMEDIATOR_TEST_CLUSTER=<name>` uses a cluster that runs already (`make cluster-up`), which saves its start
+while a test is being written.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from localcluster import Cluster, NotAvailable, prepare, why_no_real_nodes
+from localcluster.api import ApiError
+from localcluster.build import say_nothing
+from localcluster.processes import moments
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """
+    The cluster's programs are built before the first test.
+
+    The first build on a machine takes minutes, which is no test's own time and would meet its timeout.
+    """
+    chosen = [item for item in session.items if item.get_closest_marker("cluster")]
+    if not chosen or session.config.option.collectonly or "REMEDIATOR_TEST_CLUSTER" in os.environ:
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    progress = reporter.write_line if reporter else say_nothing
+    try:
+        prepare(real=why_no_real_nodes() is None, metrics=True, progress=progress)
+    except NotAvailable:
+        return  # the fixture says so, test by test
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A control plane with a simulated node, and with a real one where this machine can run it."""
+    named = os.environ.get("REMEDIATOR_TEST_CLUSTER")
+    if named:
+        yield Cluster.attach(named)
+        return
+    real = 0 if why_no_real_nodes() else 1
+    try:
+        started = Cluster.up(f"test-{os.getpid()}", real=real, simulated=1, metrics=True)
+    except NotAvailable as missing:
+        pytest.skip(str(missing))
+    with started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def _a_real_node_where_the_test_needs_one(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("real_node") is None:
+        return
+    used: Cluster = request.getfixturevalue("cluster")
+    if not used.facts.real:
+        pytest.skip(why_no_real_nodes() or f"cluster {used.name} was started without a real node")
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of the test's own; it is asked to go at the end, and nobody waits for that."""
+    name = f"test-{secrets.token_hex(4)}"
+    api = cluster.api
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    api.call("POST", "/api/v1/namespaces", manifest)
+    # Pods are refused until the controllers have made the service account.
+    for _ in moments(10, 0.02):
+        if not cluster.has_controllers or api.items(f"/api/v1/namespaces/{name}/serviceaccounts"):
+            break
+    yield name
+    # The test may have ended with its API server stopped; the namespace then goes with the cluster.
+    with suppress(ApiError, OSError):
+        api.call("DELETE", f"/api/v1/namespaces/{name}")
