@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-JSON: TypeAlias = "str | int | float | bool | None | list[JSON] | dict[str, JSON]"
-Object: TypeAlias = "dict[str, JSON]"
+# quoted as a whole, an annotation such as `JSON | Absent` would fail when its module is imported
+JSON: TypeAlias = str | int | float | bool | None | list["JSON"] | dict[str, "JSON"]
+Object: TypeAlias = dict[str, JSON]
 
 
 def dig(value: JSON, *keys: str | int) -> JSON:
