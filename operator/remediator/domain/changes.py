@@ -12,7 +12,7 @@ token, so that a restart can tell whether it happened.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from remediator.domain.errors import RemediatorError
@@ -29,6 +29,9 @@ RESTARTED_BY: Final = "remediator.dev/restarted-by"
 Written into the pod template: any change there makes the controller roll its pods, and an
 annotation is the one change that alters nothing else.
 """
+
+TOKEN_PLACEHOLDER: Final = "<token>"  # noqa: S105 - a place for a token, not one
+"""Stands in a planned value for the step's token, which exists only once the step is intended."""
 
 
 class Absent:
@@ -183,6 +186,18 @@ class DeletePods:
 
 
 Change = Patch | DeletePods
+
+
+def with_token(change: Change, token: str) -> Change:
+    """The change with the step's token where the plan left its place open."""
+    if isinstance(change, DeletePods):
+        return change
+    edits = tuple(Edit(edit.path, _filled_in(edit.was, token), _filled_in(edit.to, token)) for edit in change.edits)
+    return replace(change, edits=edits)
+
+
+def _filled_in(value: JSON | Absent, token: str) -> JSON | Absent:
+    return token if value == TOKEN_PLACEHOLDER else value
 
 
 def differences(patch: Patch, seen: Object) -> tuple[str, ...]:

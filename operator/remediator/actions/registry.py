@@ -1,0 +1,109 @@
+"""
+All actions by name.
+
+One line per action, in alphabetical order: schemas, roles, the reference page and the command
+line's help follow from it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from remediator.actions.base import AnyAction, Demanding, Shaped
+from remediator.actions.diagnostics.get import Get
+from remediator.actions.diagnostics.logs import Logs
+from remediator.actions.diagnostics.promql import Promql
+from remediator.actions.diagnostics.rollout_history import RolloutHistory
+from remediator.actions.messages.escalate import Escalate
+from remediator.actions.messages.notify import Notify
+from remediator.actions.remediation.restart import Restart
+from remediator.actions.remediation.rollback import Rollback
+from remediator.actions.remediation.set_env import SetEnv
+from remediator.domain.actions import ActionClass, ActionInfo, Output, Parameters, Permission
+
+ACTIONS: Final[Mapping[str, AnyAction]] = {
+    "escalate": Escalate(),
+    "get": Get(),
+    "logs": Logs(),
+    "notify": Notify(),
+    "promql": Promql(),
+    "restart": Restart(),
+    "rollback": Rollback(),
+    "rolloutHistory": RolloutHistory(),
+    "setEnv": SetEnv(),
+}
+
+_NEEDED_FOR: Final[Mapping[tuple[str, str], frozenset[str]]] = {
+    ("apps", "controllerrevisions"): frozenset({"DaemonSet", "StatefulSet"}),
+    ("apps", "daemonsets"): frozenset({"DaemonSet"}),
+    ("apps", "deployments"): frozenset({"Deployment"}),
+    ("apps", "replicasets"): frozenset({"Deployment", "ReplicaSet"}),
+    ("apps", "statefulsets"): frozenset({"StatefulSet"}),
+}
+"""The resources that only targets of some kinds lead to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One use of an action; `targets` are the kinds its target may have, empty for any."""
+
+    action: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+
+
+def info(name: str) -> ActionInfo:
+    """Raises KeyError for a name that is no action."""
+    return ACTIONS[name].info
+
+
+def parameters(name: str) -> type[Parameters]:
+    return info(name).parameters
+
+
+def names(cls: ActionClass) -> tuple[str, ...]:
+    """The actions of a class, in alphabetical order."""
+    return tuple(name for name, action in ACTIONS.items() if action.info.cls is cls)
+
+
+def output_model(
+    name: str, parameters: Parameters | Mapping[str, Any] | None = None, targets: Sequence[str] = ()
+) -> type[Output] | None:
+    """
+    The output of one use of an action, as far as its parameters and the target's kinds decide it.
+
+    None for an action without output. Raises pydantic's ValidationError for parameters it does not take.
+    """
+    action = ACTIONS[name]
+    if not isinstance(action, Shaped):
+        return action.info.output
+    return action.output_for(_parsed(action.info, parameters), targets)
+
+
+def permissions(uses: Iterable[Use]) -> tuple[Permission, ...]:
+    """
+    What an account needs for these uses in the namespace of their targets, one entry per resource.
+
+    A kind that a CRD brings is left out: which resource it is, only the API server knows.
+    """
+    needed: dict[tuple[str, str], set[str]] = {}
+    for use in uses:
+        for permission in _of(use):
+            needed.setdefault((permission.group, permission.resource), set()).update(permission.verbs)
+    return tuple(Permission(*resource, tuple(sorted(verbs))) for resource, verbs in sorted(needed.items()))
+
+
+def _of(use: Use) -> tuple[Permission, ...]:
+    action = ACTIONS[use.action]
+    if isinstance(action, Demanding):
+        return action.permissions_for(_parsed(action.info, use.parameters), use.targets)
+    return tuple(p for p in action.info.permissions if _leads_to(p, use.targets))
+
+
+def _leads_to(permission: Permission, targets: Sequence[str]) -> bool:
+    kinds = _NEEDED_FOR.get((permission.group, permission.resource))
+    return kinds is None or not targets or not kinds.isdisjoint(targets)
+
+
+def _parsed(info: ActionInfo, given: Parameters | Mapping[str, Any] | None) -> Parameters:
+    return given if isinstance(given, Parameters) else info.parameters.model_validate(dict(given or {}))

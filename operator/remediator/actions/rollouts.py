@@ -1,0 +1,52 @@
+"""Whether a workload would roll its pods for a change, and whether it has done so."""
+
+from datetime import datetime
+
+from remediator.actions.pods import as_meant
+from remediator.domain.changes import Change, Patch, with_token
+from remediator.domain.errors import NotFound
+from remediator.domain.json import Object
+from remediator.domain.objects import WORKLOADS, Target
+from remediator.domain.outcomes import Failed, Outcome, Running, Succeeded
+from remediator.domain.verdicts import Reason, Refusal
+from remediator.domain.workloads import is_rolled_out, is_stuck, progress_deadline, rollout_progress, why_pods_stay
+from remediator.ports import Cluster
+
+
+def refuse_unless_it_rolls(target: Target, seen: Object) -> None:
+    """Raise Refusal for what has no pod template, and where a change of it would reach no pod."""
+    if target.ref.group != "apps" or target.ref.kind not in WORKLOADS:
+        raise Refusal(Reason.OUT_OF_BOUNDS, f"{target} has no pod template that a controller rolls out")
+    why = why_pods_stay(seen)
+    if why:
+        raise Refusal(Reason.OUT_OF_BOUNDS, f"the pods of {target} would keep what they have: {why}")
+
+
+async def rolled_out(change: Change, cluster: Cluster, *, token: str, started: datetime, now: datetime) -> Outcome:
+    """
+    Whether the controller has brought every replica to what the change wrote.
+
+    It ends early where somebody put the old value back, and where the controller has given up. Its
+    old verdict about an earlier template can outlive a change of it, so it counts only after a whole
+    progress deadline of ours.
+    """
+    target = change.target
+    try:
+        seen = await as_meant(cluster, target)
+    except NotFound:
+        return Failed(f"{target} is gone")
+    patch = with_token(change, token)
+    if isinstance(patch, Patch) and (path := _put_back(patch, seen)):
+        return Failed(f"{target}: somebody put back what stood at {path}")
+    if is_rolled_out(seen):
+        return Succeeded(f"{target} rolled out: {change.summary}")
+    deadline = progress_deadline(seen)
+    if is_stuck(seen) and deadline is not None and now - started >= deadline:
+        return Failed(f"{target} made no progress for {int(deadline.total_seconds())}s: {rollout_progress(seen)}")
+    return Running(f"{target}: {rollout_progress(seen)}")
+
+
+def _put_back(patch: Patch, seen: Object) -> str:
+    """The path of a value that is again what the patch replaced; empty where there is none."""
+    back = [edit for edit in patch.edits if not edit.is_empty and edit.path.value_in(seen) == edit.was]
+    return str(back[0].path) if back else ""
