@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 import pytest
 import yaml
 
-from localcluster import Cluster, CommandFailed, start_alertmanager, start_exporter, start_prometheus
+from localcluster import (
+    Cluster,
+    CommandFailed,
+    pods_job,
+    query,
+    start_alertmanager,
+    start_exporter,
+    start_prometheus,
+)
 from localcluster.monitoring import answer
 from localcluster.processes import moments
 
@@ -289,3 +297,43 @@ def test_a_rule_on_the_exporters_metrics_reaches_a_webhook(
     assert firing["status"] == "firing"
     assert firing["alerts"][0]["labels"]["alertname"] == "ScaledToZero"
     assert resolved["status"] == "resolved"
+
+
+@pytest.mark.real_node
+def test_a_workloads_metric_follows_its_environment(cluster: Cluster, namespace: str) -> None:
+    container = {
+        "name": "main",
+        "image": WORKLOAD,
+        "env": [
+            {"name": "PORT", "value": "8080"},
+            {"name": "METRICS", "value": "queue_fill_ratio = 460 / MAX_QUEUE_SIZE:500"},
+        ],
+    }
+    template = {
+        "metadata": {"labels": {"app": "tunnel"}, "annotations": {"prometheus.io/port": "8080"}},
+        "spec": {
+            "nodeSelector": {"local.remediator.dev/tier": "real"},
+            "terminationGracePeriodSeconds": 1,
+            "containers": [container],
+        },
+    }
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "tunnel"},
+        "spec": {"selector": {"matchLabels": {"app": "tunnel"}}, "template": template},
+    }
+    cluster.api.call("POST", f"/apis/apps/v1/namespaces/{namespace}/deployments", deployment)
+    prometheus = start_prometheus(cluster, {"groups": []}, [pods_job(cluster)])
+    full = f'max(queue_fill_ratio{{namespace="{namespace}"}}) > 0.9'
+    roomy = f'max(queue_fill_ratio{{namespace="{namespace}"}}) < 0.5'
+
+    try:
+        before = eventually(lambda: query(prometheus, full), 60)
+        cluster.run_kubectl("--namespace", namespace, "set", "env", "deployment/tunnel", "MAX_QUEUE_SIZE=1000")
+        after = eventually(lambda: query(prometheus, roomy), 60)
+    finally:
+        prometheus.stop()
+
+    assert before[0]["value"][1] == "0.92"
+    assert after[0]["value"][1] == "0.46"

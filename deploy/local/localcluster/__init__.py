@@ -2,7 +2,7 @@
 
 from localcluster.cluster import Cluster, prepare
 from localcluster.errors import CommandFailed, LocalClusterError, NotAvailable, NotRunning, StartFailed
-from localcluster.monitoring import Server, start_alertmanager, start_exporter, start_prometheus
+from localcluster.monitoring import Server, pods_job, query, start_alertmanager, start_exporter, start_prometheus
 from localcluster.nodes_real import why_no_real_nodes
 
 __all__ = [
@@ -13,7 +13,9 @@ __all__ = [
     "NotRunning",
     "Server",
     "StartFailed",
+    "pods_job",
     "prepare",
+    "query",
     "start_alertmanager",
     "start_exporter",
     "start_prometheus",

@@ -4,7 +4,6 @@ One local cluster: started, found again, used and taken away.
 Tests and the demo hold a `Cluster`; everything else in this package is how it comes about.
 """
 
-import json
 import os
 import re
 import shutil
@@ -17,15 +16,17 @@ from typing import Any, Self
 import yaml
 
 from localcluster import guard, images, metrics_server, network, nodes_real, nodes_simulated
-from localcluster.api import Api
+from localcluster.api import Api, text_of
 from localcluster.build import Progress, built, say_nothing
 from localcluster.controlplane import ControlPlane
-from localcluster.errors import CommandFailed, LocalClusterError, NotAvailable, NotRunning
+from localcluster.errors import LocalClusterError, NotAvailable, NotRunning
 from localcluster.kubeconfigs import with_certificate, with_token
 from localcluster.processes import is_running, recorded, run, stop, write_atomically
 from localcluster.sources import Found, Source, find
 from localcluster.state import Facts, State
 
+# Servers beside a cluster: when one of them ends, the cluster is none the worse.
+BESIDE = (guard.LABEL, "exporter", "prometheus", "alertmanager")
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 
 
@@ -297,20 +298,9 @@ def borrow(state: State, facts: Facts, found: Found, progress: Progress) -> None
     config: dict[str, Any] = yaml.safe_load(admin.read_text())
     facts.server = config["clusters"][0]["cluster"]["server"]
     facts.programs = {"kubectl": kubectl}
-    authority = run(
-        [
-            kubectl,
-            f"--kubeconfig={admin}",
-            "get",
-            "configmap",
-            "-n",
-            "default",
-            "kube-root-ca.crt",
-            "-o",
-            "jsonpath={.data.ca\\.crt}",
-        ]
-    )
-    (state.folder / "ca.crt").write_text(authority)
+    # A cluster behind a public authority's certificate names none.
+    authority = text_of(config["clusters"][0]["cluster"], "certificate-authority")
+    (state.folder / "ca.crt").write_text(authority or "")
     facts.complete = True
     state.write(facts)
     progress(f"using the {found.source} cluster at {facts.server}; nodes and metrics are what it has")
@@ -340,19 +330,11 @@ def take_down(state: State) -> None:
 
 def answers(state: State) -> bool:
     """True while the cluster's servers run and its API server is ready."""
-    alive = [is_running(process) for process in recorded(state.processes) if process.label != guard.LABEL]
-    return all(alive) and Api(state.kubeconfigs / "admin.yaml").is_ready()
+    own = [one for one in recorded(state.processes) if not one.label.startswith(BESIDE)]
+    return all(is_running(process) for process in own) and Api(state.kubeconfigs / "admin.yaml").is_ready()
 
 
 def servers_of(state: State) -> Iterable[tuple[str, int, bool]]:
     """Every server's label, process id and whether it runs."""
     for process in reversed(recorded(state.processes)):
         yield process.label, process.pid, is_running(process)
-
-
-def lines_of(file: Path) -> list[dict[str, Any]]:
-    """The objects of a file with one JSON object on each line, such as the audit log."""
-    return [json.loads(line) for line in file.read_text().splitlines() if line]
-
-
-__all__ = ["Cluster", "CommandFailed"]

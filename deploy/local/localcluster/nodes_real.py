@@ -332,6 +332,8 @@ def remove_traces(state: State, sandboxes: list[Sandbox]) -> None:
     for link in Path("/var/log/containers").glob("*.log"):
         if link.is_symlink() and str(link.readlink()).startswith(f"{state.folder}/"):
             link.unlink()
+    if any(next(root.glob("rmd*-real-*"), None) for root in hierarchies()):
+        return  # another cluster's kubelet still writes to the folders that all of them share
     plugins = Path("/var/lib/kubelet/device-plugins")
     if (plugins / "kubelet.sock").exists() and not somebody_listens(plugins / "kubelet.sock"):
         (plugins / "kubelet.sock").unlink()

@@ -76,9 +76,11 @@ class State:
                 # Whoever held it before may have removed it; then this one excludes nobody.
                 if not is_still(file, lock.fileno()):
                     continue
-                yield
-                if not self.folder.exists():
-                    file.unlink()
+                try:
+                    yield
+                finally:
+                    if not self.folder.exists():
+                        file.unlink()
                 return
 
 
