@@ -1,0 +1,209 @@
+"""
+All runs in memory, fed by one watch: open ones whole enough to attach to, ended ones trimmed.
+
+Of an ended run stays what coverage reads: key, number, UID, outcome, the policy's version and the
+identities. A run by hand carries no episode and is not kept.
+
+What this process wrote itself is put in at once, before the watch brings it, so that the second of
+two notifications decides from the first one's outcome. Until the watch has confirmed such an entry it
+counts for a minute only: had the run been deleted while the watch was broken, nobody would tell, and
+a run that is not there must not answer alerts.
+"""
+
+import logging
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from pydantic import ValidationError
+
+from remediator.domain.alerts import Identities
+from remediator.domain.json import Object, dig, dig_int, dig_object, dig_text
+from remediator.domain.objects import ObjectRef
+from remediator.domain.runs import AlertSet, RunOutcome
+from remediator.engine.begin import Key, KnownRun, PolicyVersion
+from remediator.ports import Clock
+
+log = logging.getLogger(__name__)
+
+UNCONFIRMED_SECONDS: Final = 60.0
+REMEMBERED_DELETIONS: Final = 4_096
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_Place = tuple[str, str]
+
+
+class RunIndex:
+    """The runs of all policies, by key and by name."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._runs: dict[_Place, KnownRun] = {}
+        self._by_key: defaultdict[Key, set[_Place]] = defaultdict(set)
+        self._unconfirmed: dict[_Place, float] = {}
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self.synced = False
+
+    async def changed(self, what: str, obj: Object) -> None:
+        """What the watch tells: ADDED, MODIFIED, DELETED, or SYNCED after everything was listed."""
+        if what == "SYNCED":
+            self.synced = True
+        elif what == "DELETED":
+            self._forget(obj)
+        else:
+            self._keep(obj, confirmed=True)
+
+    def put(self, obj: Object) -> None:
+        """A run as the API server just returned it to us."""
+        self._keep(obj, confirmed=False)
+
+    def of(self, key: Key) -> tuple[KnownRun, ...]:
+        """Every known run of the key, oldest number first."""
+        self._drop_unconfirmed()
+        return tuple(sorted((self._runs[p] for p in self._by_key.get(key, ())), key=lambda run: run.number))
+
+    def get(self, namespace: str, name: str) -> KnownRun | None:
+        """The run of that name, if it belongs to an episode."""
+        self._drop_unconfirmed()
+        return self._runs.get((namespace, name))
+
+    def __iter__(self) -> Iterator[KnownRun]:
+        return iter(tuple(self._runs.values()))
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def _keep(self, obj: Object, *, confirmed: bool) -> None:
+        run = known_run(obj)
+        if run is None or run.uid in self._deleted:
+            return
+        place = (run.namespace, run.name)
+        before = self._runs.get(place)
+        if before is not None and before.uid == run.uid:
+            if confirmed:
+                self._unconfirmed.pop(place, None)
+            if _is_older(run.resource_version, before.resource_version):
+                return
+        elif confirmed:
+            self._unconfirmed.pop(place, None)
+        if not confirmed and (before is None or before.uid != run.uid):
+            self._unconfirmed[place] = self._clock.boot_seconds()
+        self._remove(place)
+        self._runs[place] = run
+        self._by_key[run.key].add(place)
+
+    def _forget(self, obj: Object) -> None:
+        place = (dig_text(obj, "metadata", "namespace"), dig_text(obj, "metadata", "name"))
+        uid = dig_text(obj, "metadata", "uid")
+        # an answer to a write of ours may still be on its way
+        self._deleted[uid] = None
+        if len(self._deleted) > REMEMBERED_DELETIONS:
+            self._deleted.popitem(last=False)
+        before = self._runs.get(place)
+        if before is not None and before.uid == uid:
+            self._remove(place)
+            self._unconfirmed.pop(place, None)
+
+    def _remove(self, place: _Place) -> None:
+        before = self._runs.pop(place, None)
+        if before is None:
+            return
+        places = self._by_key[before.key]
+        places.discard(place)
+        if not places:
+            del self._by_key[before.key]
+
+    def _drop_unconfirmed(self) -> None:
+        if not self._unconfirmed:
+            return
+        now = self._clock.boot_seconds()
+        for place, since in list(self._unconfirmed.items()):
+            if now - since > UNCONFIRMED_SECONDS:
+                del self._unconfirmed[place]
+                self._remove(place)
+
+
+def known_run(obj: Object) -> KnownRun | None:
+    """
+    As much of a run as episodes need; None for one that belongs to none.
+
+    The object is read field by field, not as a whole: a status with one odd field must not make
+    alerts start again that the run has answered.
+    """
+    policy = dig_object(obj, "spec", "policyRef")
+    number = dig_int(obj, "spec", "episode", "number")
+    if not policy or number < 1:
+        return None
+    outcome = _outcome(dig_text(obj, "status", "outcome"))
+    raw_alerts = dig_object(obj, "status", "alerts")
+    has_recorded = bool(raw_alerts)
+    raw_alerts = raw_alerts or dig_object(obj, "spec", "episode", "alerts")
+    recorded = _identities(obj, dig_text(raw_alerts, "identities"))
+    kind, place = dig_text(obj, "spec", "target", "kind"), dig_text(obj, "spec", "target", "namespace")
+    target = ObjectRef.of(kind, place, dig_text(obj, "spec", "target", "name"))
+    return KnownRun(
+        namespace=dig_text(obj, "metadata", "namespace"),
+        name=dig_text(obj, "metadata", "name"),
+        uid=dig_text(obj, "metadata", "uid"),
+        key=Key(dig_text(policy, "namespace"), dig_text(policy, "name"), target),
+        number=number,
+        created_at=_time(dig_text(obj, "metadata", "creationTimestamp")),
+        policy=PolicyVersion(dig_text(policy, "uid"), dig_int(policy, "generation")),
+        outcome=outcome,
+        admitted=bool(dig_text(obj, "status", "startedAt") or dig_object(obj, "status", "resolved")),
+        deleting=bool(dig_text(obj, "metadata", "deletionTimestamp")),
+        recorded=recorded,
+        has_more=dig_int(raw_alerts, "count") > len(recorded),
+        folded=_identities(obj, dig_text(obj, "status", "covered")),
+        alerts=_alerts(obj, raw_alerts, recorded) if outcome is None else None,
+        has_status=dig(obj, "status") is not None,
+        has_recorded=has_recorded,
+        resource_version=dig_text(obj, "metadata", "resourceVersion"),
+    )
+
+
+def _outcome(text: str) -> RunOutcome | None:
+    if not text:
+        return None
+    try:
+        return RunOutcome(text)
+    except ValueError:
+        # a later version's word: it has ended, and the careful side is that it answered nothing
+        return RunOutcome.SUPERSEDED
+
+
+def _identities(obj: Object, text: str) -> Identities:
+    try:
+        return Identities.decode(text)
+    except ValueError as wrong:
+        # Nothing is concluded from it but that it answers nothing: its alerts start again, held by
+        # cooldown and budget. Taking it for an answer would lose alerts without a trace.
+        log.error("a run's identities are damaged", extra={"run": _full_name(obj), "error": str(wrong)})
+        return Identities()
+
+
+def _alerts(obj: Object, raw: Object, recorded: Identities) -> AlertSet:
+    try:
+        return AlertSet.model_validate(raw)
+    except ValidationError as wrong:
+        log.error("a run's alerts cannot be read", extra={"run": _full_name(obj), "error": str(wrong)})
+        return AlertSet(count=len(recorded), identities=recorded.encode())
+
+
+def _full_name(obj: Object) -> str:
+    return f"{dig_text(obj, 'metadata', 'namespace')}/{dig_text(obj, 'metadata', 'name')}"
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return _EPOCH
+
+
+def _is_older(version: str, than: str) -> bool:
+    """Whether one resourceVersion of an object came before the other; the API server counts them up."""
+    if version.isdigit() and than.isdigit():
+        return int(version) < int(than)
+    return False
