@@ -8,6 +8,7 @@ written for it fire. Everything is read when it is scraped: what Prometheus stor
 import argparse
 import contextlib
 import http.server
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from localcluster.errors import LocalClusterError
 Object = Mapping[str, Any]
 Sample = tuple[str, Mapping[str, str], float]
 
+TEXT = "text/plain; version=0.0.4"
 PHASES = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
 ANSWERS = ("true", "false", "unknown")
 COUNTERS = ("kube_pod_container_status_restarts_total",)
@@ -236,6 +238,18 @@ def quantity(text: str) -> float:
     return float(digits) * SUFFIXES[text[len(digits) :]]
 
 
+def targets(api: Api) -> list[dict[str, Any]]:
+    """The running pods that say on which port their metrics are, as Prometheus' HTTP discovery reads them."""
+    found = []
+    for pod in api.items("/api/v1/pods"):
+        metadata, status = pod["metadata"], pod.get("status", {})
+        port = metadata.get("annotations", {}).get("prometheus.io/port")
+        if port and status.get("phase") == "Running" and "podIP" in status:
+            labels = {"namespace": metadata["namespace"], "pod": metadata["name"]}
+            found.append({"targets": [f"{status['podIP']}:{port}"], "labels": labels})
+    return found
+
+
 def text_of(found: Iterable[Sample]) -> str:
     """The samples as Prometheus reads them, metric by metric."""
     lines: dict[str, list[str]] = {}
@@ -254,8 +268,19 @@ def escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
+def answered(api: Api, path: str) -> tuple[int, str, str]:
+    """The status, the content type and the body for a path."""
+    match path:
+        case "/metrics":
+            return 200, TEXT, text_of(samples(api))
+        case "/targets":
+            return 200, "application/json", json.dumps(targets(api))
+        case _:
+            return 404, TEXT, "there are /metrics and /targets\n"
+
+
 def main() -> None:
-    """Serves /metrics until it is ended."""
+    """Serves /metrics and /targets until it is ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
@@ -265,12 +290,12 @@ def main() -> None:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             try:
-                status, body = (200, text_of(samples(api))) if self.path == "/metrics" else (404, "try /metrics\n")
+                status, kind, body = answered(api, self.path)
             except (LocalClusterError, OSError) as failure:
                 # Prometheus then sets `up` to 0: that nothing is known is a fact of its own.
-                status, body = 503, f"{failure}\n"
+                status, kind, body = 503, TEXT, f"{failure}\n"
             self.send_response(status)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Type", kind)
             self.end_headers()
             self.wfile.write(body.encode())
 

@@ -126,27 +126,16 @@ def start_alertmanager(
     return started(cluster, folder.name, command, ready="/-/ready")
 
 
-def pods_job(cluster: Cluster, name: str = "pods") -> dict[str, Any]:
+def pods_job(exporter: Server, name: str = "pods") -> dict[str, Any]:
     """
     A scrape configuration for the cluster's pods with the annotation `prometheus.io/port`.
 
-    Their metrics carry the labels `namespace` and `pod`. Only real pods answer.
+    Their metrics carry the labels `namespace` and `pod`. Only real pods answer. The exporter says which pods
+    there are: Debian's Prometheus is built without Kubernetes' own discovery.
     """
-    note = "__meta_kubernetes_pod_annotation_prometheus_io_port"
     return {
         "job_name": name,
-        "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(cluster.admin_kubeconfig)}],
-        "relabel_configs": [
-            {"source_labels": [note], "regex": r"\d+", "action": "keep"},
-            {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "Running", "action": "keep"},
-            {
-                "source_labels": ["__meta_kubernetes_pod_ip", note],
-                "separator": ":",
-                "target_label": "__address__",
-            },
-            {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-            {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
-        ],
+        "http_sd_configs": [{"url": f"{exporter.url}/targets", "refresh_interval": "1s"}],
     }
 
 
