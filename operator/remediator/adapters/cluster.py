@@ -27,7 +27,8 @@ Items: TypeAlias = list[Object]
 """Inside the class, `list` is the method."""
 
 FIELD_MANAGER: Final = "remediator"
-PAGE: Final = 500
+LIMIT: Final = 500
+PAGE: Final = 1_000
 MAX_LOG_TRANSFER_BYTES: Final = 64 * 1024 * 1024
 
 RUN_EXTRA: Final = "Impersonate-Extra-remediator.dev%2Frun"
@@ -69,7 +70,7 @@ class KubeCluster:
         *,
         labels: str = "",
         fields: str = "",
-        limit: int = PAGE,
+        limit: int = LIMIT,
     ) -> Listing:
         try:
             return await self._listed(kind, namespace, labels, fields, limit)
@@ -81,8 +82,10 @@ class KubeCluster:
         path, token, page = collection(kind, namespace), "", PAGE
         items: Items = []
         params = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
-        while len(items) < limit:
-            asked = {**params, "limit": str(min(page, limit - len(items)))}
+        # One more than wanted: with a selector, the API server hands out a token at the limit whether or
+        # not anything behind it matches, so only a further object shows that the list was cut.
+        while len(items) <= limit:
+            asked = {**params, "limit": str(min(page, limit + 1 - len(items)))}
             try:
                 answer = await self._api.json(
                     "GET", path, params={**asked, "continue": token} if token else asked, headers=self._headers
@@ -97,7 +100,7 @@ class KubeCluster:
             if not token:
                 break
         # kinds without paging, such as PodMetrics, answer with everything
-        return Listing(tuple(items[:limit]), truncated=bool(token) or len(items) > limit)
+        return Listing(tuple(items[:limit]), truncated=len(items) > limit)
 
     async def logs(
         self,

@@ -19,7 +19,7 @@ from remediator.ports import Clock, Identity, Listing, LogText
 from remediator.testing.clock import StoppedClock
 from remediator.testing.controllers import Controllers
 from remediator.testing.jsonpatch import patched
-from remediator.testing.selectors import fields_match, labels_match
+from remediator.testing.selectors import check_fields, fields_match, labels_match
 from remediator.testing.store import SECRET, Store, Watcher
 
 LOG_EXCUSE = "unable to retrieve container logs for containerd://0123456789abcdef"
@@ -246,10 +246,11 @@ class FakeCluster:
     ) -> Listing:
         self._known(kind)
         self._called("list", kind, namespace)
+        check_fields(fields, kind)
         found = [
             _as_item(kind, obj)
             for obj in self.store.of_kind(kind, namespace if kind.namespaced else "")
-            if labels_match(labels, dig_object(obj, "metadata", "labels")) and fields_match(fields, obj, kind)
+            if labels_match(labels, dig_object(obj, "metadata", "labels")) and fields_match(fields, obj)
         ]
         return Listing(tuple(found[:limit]), truncated=len(found) > limit)
 

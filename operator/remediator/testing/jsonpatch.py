@@ -44,7 +44,8 @@ def _applied(whole: JSON, operation: Object) -> JSON:
     last = keys[-1]
     value = copy.deepcopy(operation.get("value"))
     if isinstance(holder, dict):
-        if kind != "add" and last not in holder:
+        # `replace` adds what is not there: the API server's library does not look, so only a `test` guards
+        if kind == "remove" and last not in holder:
             raise Conflict("the server rejected our request due to an error in our request")
         if kind == "remove":
             del holder[last]

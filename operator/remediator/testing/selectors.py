@@ -72,13 +72,19 @@ def selector_holds(selector: Object, labels: Mapping[str, object]) -> bool:
     return all(labels.get(key) == value for key, value in dig_object(selector, "matchLabels").items())
 
 
-def fields_match(selector: str, obj: Object, kind: Kind) -> bool:
+def check_fields(selector: str, kind: Kind) -> None:
     """Raises Rejected for a field that the API server does not index."""
+    for requirement in _split(selector):
+        path = re.split("[!=]", requirement, maxsplit=1)[0]
+        if path not in ("metadata.name", "metadata.namespace", *FIELDS.get(kind.kind, ())):
+            raise Rejected(f"field label not supported: {path}")
+
+
+def fields_match(selector: str, obj: Object) -> bool:
+    """Whether the object satisfies every requirement; an absent field is the empty text."""
     for requirement in _split(selector):
         operator = "!=" if "!=" in requirement else "==" if "==" in requirement else "="
         path, _, wanted = requirement.partition(operator)
-        if path not in ("metadata.name", "metadata.namespace", *FIELDS.get(kind.kind, ())):
-            raise Rejected(f"field label not supported: {path}")
         found = dig(obj, *path.split("."))
         text = "" if found is None else str(found).lower() if isinstance(found, bool) else str(found)
         if (text == wanted) == (operator == "!="):
