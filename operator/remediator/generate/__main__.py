@@ -7,6 +7,7 @@ from pathlib import Path
 from remediator.generate.catalogue import declared
 from remediator.generate.crds import crds
 from remediator.generate.files import yaml_text
+from remediator.generate.rbac import roles
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -16,6 +17,7 @@ def files() -> Mapping[str, str]:
     actions = declared()
     return {
         **{f"crds/{plural}.yaml": yaml_text([crd]) for plural, crd in crds(actions).items()},
+        "deploy/base/roles-actions.yaml": yaml_text(roles(actions)),
     }
 
 
