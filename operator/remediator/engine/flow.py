@@ -8,7 +8,7 @@ or on the target, and the answer to the same record and facts is the same.
 Accept → Diagnose → (choose) → Render → Lock → Intend → Start → Poll → (verify) → Tell → Finish
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from remediator.domain.changes import change_from_json, is_stamped, is_voided
 from remediator.domain.expressions import Truth, Values
@@ -246,9 +246,9 @@ def _intend(run: Run, index: int, step: StepRecord, *, undoing: bool) -> tuple[R
 def _held(run: Run, facts: Facts, index: int, step: StepRecord, verdict: Wait) -> Run | tuple[Run, Move]:
     before = run.status.held
     unknown = verdict.reason in (Reason.FACT_UNKNOWN, Reason.STALE_ALERT)
-    if unknown and before is not None and before.reason == verdict.reason:
-        if facts.now - before.since > UNKNOWN_PATIENCE and step.state is StepState.PLANNED:
-            return _over(run, facts, index, StepState.REFUSED, verdict.message, verdict.reason)
+    stuck = before is not None and before.reason == verdict.reason and facts.now - before.since > UNKNOWN_PATIENCE
+    if unknown and stuck and step.state is StepState.PLANNED:
+        return _over(run, facts, index, StepState.REFUSED, verdict.message, verdict.reason)
     return held(run, facts.now, verdict.reason, verdict.message, verdict.until), Hold(verdict.until)
 
 
@@ -371,7 +371,3 @@ def _close(run: Run, facts: Facts) -> Run | tuple[Run, Move]:
         return run, Tell(len(ending.told), closing=True)
     return run, Finish(ending.outcome)
 
-
-def next_look(run: Run, move: Move) -> datetime | None:
-    """When the run must be looked at again if nothing happens before."""
-    return move.until if isinstance(move, Hold) else None

@@ -1,0 +1,125 @@
+"""
+What a person sees of a run: its state, one sentence, its conditions.
+
+All of it is derived from the record and read back by nothing.
+"""
+
+from datetime import datetime
+
+from remediator.domain.bounded import shorten
+from remediator.domain.redaction import redact
+from remediator.domain.runs import ConditionRecord, Run, RunOutcome, State, StepState, Verdict
+from remediator.domain.runbooks import WAIT
+from remediator.engine.record import with_status
+
+CONDITIONS = ("Succeeded", "Verified", "Undone", "Stalled")
+
+Said = tuple[str, str, str]
+"""Status, reason and sentence of a condition."""
+
+
+def reported(run: Run, now: datetime) -> Run:
+    """The run as it is stored: with everything that people read brought up to date."""
+    names = run.alerts.names
+    return with_status(
+        run,
+        state=state_of(run),
+        message=shorten(redact(sentence_of(run)), 512),
+        alert=", ".join(sorted(names))[:253],
+        conditions=_conditions(run, now),
+        target=f"{run.spec.target.kind}/{run.spec.target.name}"[:253],
+        observed_generation=run.generation,
+    )
+
+
+def state_of(run: Run) -> State:
+    """Where a run stands, in one word."""
+    status, attempt = run.status, run.status.attempt
+    if status.outcome is not None:
+        return State.ENDED
+    if attempt is None or (attempt.diagnosed_at is None and status.held is None):
+        return State.DIAGNOSING
+    if attempt.undo and status.ending is None:
+        return State.UNDOING
+    if status.held is not None:
+        return State.WAITING
+    if attempt.verifying_since is not None:
+        return State.VERIFYING
+    waiting = any(step.action == WAIT and step.state is StepState.STARTED for step in attempt.steps)
+    if waiting:
+        return State.WAITING
+    return State.ACTING if attempt.chosen_at is not None else State.DIAGNOSING
+
+
+def sentence_of(run: Run) -> str:
+    """Where a run stands, in one sentence."""
+    status = run.status
+    if status.ending is not None:
+        return status.ending.message
+    if status.held is not None:
+        return f"{status.held.reason}: {status.held.message}"
+    return status.timeline[-1].message if status.timeline else "accepted"
+
+
+def _conditions(run: Run, now: datetime) -> list[ConditionRecord]:
+    said = {"Succeeded": _succeeded(run), "Verified": _verified(run), "Undone": _undone(run), "Stalled": _stalled(run)}
+    before = {one.type: one for one in run.status.conditions}
+    found = []
+    for kind in CONDITIONS:
+        one = said[kind]
+        if one is None:
+            continue
+        status, reason, message = one
+        old = before.get(kind)
+        since = old.last_transition_time if old is not None and old.status == status else now
+        found.append(
+            ConditionRecord(
+                type=kind,
+                status=status,
+                reason=reason,
+                message=shorten(redact(message), 1024),
+                last_transition_time=since,
+                observed_generation=run.generation,
+            )
+        )
+    return found
+
+
+def _succeeded(run: Run) -> Said:
+    outcome, ending = run.status.outcome, run.status.ending
+    message = ending.message if ending is not None else sentence_of(run)
+    if outcome is None:
+        return "Unknown", "Running" if run.status.held is None else run.status.held.reason, message
+    if outcome in (RunOutcome.DRY_RUN, RunOutcome.DIAGNOSED):
+        return "True", str(outcome), f"{message}; nothing was changed"
+    return ("True" if outcome.is_success else "False"), str(outcome), message
+
+
+def _verified(run: Run) -> Said | None:
+    attempt = run.status.attempt
+    if attempt is None or attempt.verifying_since is None:
+        return None
+    message = "; ".join(f"{check.kind}: {check.message}" for check in attempt.checks)
+    if attempt.verdict is None:
+        return "Unknown", "Verifying", message
+    status = {Verdict.VERIFIED: "True", Verdict.DISPROVED: "False", Verdict.INCONCLUSIVE: "Unknown"}[attempt.verdict]
+    return status, str(attempt.verdict), message
+
+
+def _undone(run: Run) -> Said | None:
+    steps = [step for attempt in run.status.attempts for step in attempt.undo]
+    if not steps:
+        return None
+    message = "; ".join(f"{step.label}: {step.message or step.state}" for step in steps)
+    if any(not step.state.is_over for step in steps):
+        return "Unknown", "Undoing", message
+    if all(step.state is StepState.DONE for step in steps):
+        return "True", "Undone", message
+    return "False", next((step.reason for step in steps if step.reason), "UndoFailed"), message
+
+
+def _stalled(run: Run) -> Said | None:
+    held = run.status.held
+    if held is None or held.reason not in ("FactUnknown", "StaleAlert"):
+        return None
+    return "True", held.reason, held.message

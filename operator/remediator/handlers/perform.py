@@ -1,0 +1,288 @@
+"""
+Doing one move in the world, and putting what came of it onto the record.
+
+Nothing is decided here. What the world can do to a move (refuse it, not answer, be changed by
+others) is turned into the record's own words.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from remediator.actions import effects, registry
+from remediator.domain.changes import Change, change_from_json
+from remediator.domain.errors import Conflict, Forbidden, NotFound, Rejected, Unavailable
+from remediator.domain.expressions import Truth
+from remediator.domain.json import Object, dig_text
+from remediator.domain.locks import Busy, PastChange
+from remediator.domain.names import lease_name, token
+from remediator.domain.objects import RUN, ObjectRef
+from remediator.domain.outcomes import Failed, Inconclusive, Outcome, Running, Succeeded
+from remediator.domain.runs import Run, StepRecord
+from remediator.domain.verdicts import Reason, Refusal
+from remediator.engine import closing, settle
+from remediator.engine.acceptance import CompiledStep
+from remediator.engine.facts import Facts, template_hash
+from remediator.engine.flow import compiled_step
+from remediator.engine.moves import (
+    Diagnose,
+    Intend,
+    Lock,
+    Poll,
+    Read,
+    Rehearse,
+    Render,
+    Start,
+    Tell,
+    Void,
+)
+from remediator.engine.record import current, held
+from remediator.engine.values import values_of
+from remediator.handlers import tell
+from remediator.handlers.diagnose import Diagnostician, kept
+from remediator.handlers.gather import Gatherer
+from remediator.handlers.outside import Outside
+from remediator.handlers.render import render
+
+SMALL_DIAGNOSIS_BYTES: Final = 8192
+AGAIN: Final = timedelta(seconds=2)
+BUSY: Final = timedelta(seconds=5)
+UNANSWERED: Final = (Unavailable, Conflict)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The run after a move; `again` is when to look again if the move has to wait for something."""
+
+    run: Run
+    again: timedelta | None = None
+
+
+class Performer:
+    """Carries out moves for one run at a time; it keeps no state between two of them."""
+
+    def __init__(self, outside: Outside, diagnostician: Diagnostician, gatherer: Gatherer) -> None:
+        self._outside = outside
+        self._diagnostician = diagnostician
+        self._gatherer = gatherer
+
+    async def diagnose(self, run: Run, move: Diagnose, facts: Facts) -> Done:
+        """The diagnosis frozen on the record, or in the evidence where it is large or has text."""
+        assert facts.runbook is not None, "a diagnosis follows a Runbook"
+        target = await self._gatherer.target(run)
+        values = values_of(run, replace(facts, target=target))
+        diagnosis = await self._diagnostician.diagnose(run, facts.runbook, values)
+        outputs, texts = kept(diagnosis)
+        small = diagnosis.size <= SMALL_DIAGNOSIS_BYTES
+        evidence = ""
+        if texts or not small:
+            content: Object = {"outputs": outputs, "texts": texts}
+            evidence = await self._outside.evidence.keep(
+                {"metadata": {"namespace": run.namespace, "name": run.name, "uid": run.uid}},
+                f"attempt-{current(run).number}",
+                content,
+            )
+        run = settle.diagnosed(
+            run,
+            diagnosis.records,
+            outputs,
+            self._now(),
+            evidence=evidence,
+            keep_outputs=small,
+            template=template_hash(target.obj) if target.obj is not None else "",
+        )
+        self._gatherer.keep(run, diagnosis.outputs)
+        return Done(run)
+
+    async def render(self, run: Run, move: Render, facts: Facts) -> Done:
+        """The plan on the record, or the run's end where the remedy must not be carried out."""
+        assert facts.runbook is not None, "a plan follows a Runbook"
+        remedy = next(one for one in facts.runbook.remedies if one.remedy.name == move.remedy)
+        try:
+            steps = await render(run, remedy, values_of(run, facts), self._outside)
+        except Refusal as refusal:
+            return Done(settle.refused(run, refusal.reason, refusal.message, self._now()))
+        except (Forbidden, Rejected) as error:
+            return Done(settle.refused(run, Reason.NOT_PERMITTED, str(error), self._now()))
+        return Done(settle.rendered(run, steps, self._now()))
+
+    async def rehearse(self, run: Run, move: Rehearse, facts: Facts) -> Done:
+        """What each change would alter, by the API server's own word where an account may ask it."""
+        resolved = run.status.resolved
+        diffs: dict[int, str] = {}
+        for index, step in enumerate(current(run).steps):
+            if step.change is None:
+                continue
+            change = change_from_json(step.change)
+            if resolved is None or not resolved.account:
+                diffs[index] = f"serverDryRun: NotSent (no serviceAccountName is given)\n{change.summary}"
+                continue
+            try:
+                diffs[index] = await effects.dry_run(change, self._outside.acting_for(run), run=run.full_name)
+            except (Forbidden, Rejected, NotFound, effects.Differs) as error:
+                diffs[index] = f"refused: {error}\n{change.summary}"
+            diffs[index] = diffs[index] or f"no difference\n{change.summary}"
+        return Done(settle.rehearsed(run, diffs, self._now()))
+
+    async def lock(self, run: Run, move: Lock, facts: Facts) -> Done:
+        """The target's Lease held by this run, with the change it is taken for noted on it."""
+        name = lease_name(run.target.ref)
+        resolved = run.status.resolved
+        assert resolved is not None, "an accepted run knows its Runbook"
+        note = PastChange(
+            runbook=f"{resolved.runbook.namespace}/{resolved.runbook.name}",
+            remedy=current(run).remedy,
+            run=run.full_name,
+            run_uid=run.uid,
+            at=self._now(),
+        )
+        answer = await self._outside.locks.acquire(
+            name,
+            holder=run.full_name,
+            holder_uid=run.uid,
+            target=run.target.ref,
+            now=self._now(),
+            seen=facts.lock,
+            note=note,
+            has_ended=self._has_ended,
+        )
+        if isinstance(answer, Busy):
+            return Done(settle.busy(run, answer.holder, self._now(), self._now() + BUSY), BUSY)
+        return Done(settle.locked(run, name, self._now()))
+
+    def intend(self, run: Run, move: Intend, facts: Facts) -> Done:
+        """The step as intended, with its token; the caller stores it before anything else happens."""
+        seen = facts.step_target.obj or {}
+        return Done(settle.intended(run, move.index, seen, self._now(), undoing=move.undoing))
+
+    async def start(self, run: Run, move: Start, facts: Facts, *, resumed: bool) -> Done:
+        """
+        The change made, if it was not made before.
+
+        A resume brings the mark of the intent: an object that moved since then without our stamp is
+        never changed again (GEN).
+        """
+        step = _step(run, move.index, move.undoing)
+        change = _change(step)
+        mark = effects.Mark(step.generation, step.resource_version) if resumed else None
+        try:
+            effect = await effects.carry_out(
+                change, self._outside.acting_for(run), run=run.full_name, token=step.token, mark=mark
+            )
+        except (Forbidden, Rejected) as error:
+            refusal = Void(move.index, move.undoing, Reason.NOT_PERMITTED, str(error))
+            return Done(settle.voided(run, refusal, self._now()))
+        return self._after(run, move, effect)
+
+    def _after(self, run: Run, move: Start, effect: effects.Effect) -> Done:
+        now = self._now()
+        match effect:
+            case effects.Carried(generation=generation):
+                after: Object = {"metadata": {"generation": generation}} if generation is not None else {}
+                return Done(settle.started(run, move.index, after, now, undoing=move.undoing))
+            case effects.Contended():
+                return Done(settle.put_back(run, move.index, undoing=move.undoing), AGAIN)
+            case effects.Voided():
+                void = Void(move.index, move.undoing, Reason.STALE_ALERT, "it was given up")
+                return Done(settle.voided(run, void, now))
+            case effects.Unclear(message=message):
+                return Done(settle.attempted(run, move.index, Inconclusive(message), now, undoing=move.undoing))
+            case effects.Gone(message=message):
+                void = Void(move.index, move.undoing, Reason.TARGET_GONE, message)
+                return Done(settle.voided(run, void, now))
+            case effects.Moved(message=message):
+                reason = Reason.UNDO_CONFLICT if move.undoing else Reason.TARGET_CHANGED
+                return Done(settle.voided(run, Void(move.index, move.undoing, reason, message), now))
+
+    async def poll(self, run: Run, move: Poll, facts: Facts) -> Done:
+        """How far the controllers are with the change."""
+        step = _step(run, move.index, move.undoing)
+        assert step.started_at is not None, "what is polled was started"
+        action = registry.change(step.actions[0])
+        outcome: Outcome = await action.poll(
+            _change(step),
+            self._outside.acting_for(run),
+            token=step.token,
+            started=step.started_at,
+            now=self._now(),
+        )
+        run = settle.attempted(run, move.index, outcome, self._now(), undoing=move.undoing)
+        return Done(run, outcome.poll_after if isinstance(outcome, Running) else None)
+
+    async def void(self, run: Run, move: Void, facts: Facts) -> Done:
+        """The intended change given up for good, or adopted where it turns out to have happened."""
+        step = _step(run, move.index, move.undoing)
+        cluster = self._outside.acting_for(run, void=True)
+        effect = await effects.void(_change(step), cluster, token=step.token)
+        if isinstance(effect, effects.Contended):
+            return Done(run, AGAIN)
+        if isinstance(effect, effects.Carried):
+            after: Object = {"metadata": {"generation": effect.generation or 0}}
+            return Done(settle.started(run, move.index, after, self._now(), undoing=move.undoing))
+        return Done(settle.voided(run, move, self._now()))
+
+    async def read(self, run: Run, move: Read, facts: Facts) -> Done:
+        """What a step that only reads brought, small enough for the record."""
+        compiled = self._compiled(run, facts, move.index)
+        output, text, record = await self._diagnostician.observed(run, compiled, values_of(run, facts))
+        outcome: Outcome = Succeeded(record.summary, output if isinstance(output, dict) else {})
+        if not record.known:
+            outcome = Failed(record.summary)
+        return Done(settle.attempted(run, move.index, outcome, self._now()))
+
+    async def tell(self, run: Run, move: Tell, facts: Facts) -> Done:
+        """The message sent, at least once."""
+        if move.closing:
+            return await self._tell_the_end(run, move, facts)
+        compiled = self._compiled(run, facts, move.index)
+        step = current(run).steps[move.index]
+        key = token(run.uid, current(run).remedy, step.label, step.item, current(run).number)
+        values = values_of(run, facts)
+        outcome = await tell.send(
+            self._outside, run, compiled, values if step.item is None else values.but(item=step.item_value), key
+        )
+        run = settle.attempted(run, move.index, outcome, self._now())
+        return Done(run, outcome.poll_after if isinstance(outcome, Running) else None)
+
+    async def _tell_the_end(self, run: Run, move: Tell, facts: Facts) -> Done:
+        message = closing.messages(run, facts.runbook)[move.index]
+        key = token(run.uid, "end", f"message-{move.index}")
+        values = values_of(run, facts)
+        if message is None:
+            outcome = await tell.send_default(self._outside, run, key)
+            return Done(settle.told(run, "otherwise", "escalate", outcome, self._now()))
+        if message.when is not None and message.when.truth(values)[0] is Truth.FALSE:
+            return Done(settle.told(run, message.step.name, message.step.action, None, self._now()))
+        outcome = await tell.send(self._outside, run, message, values, key)
+        if isinstance(outcome, Running) and not tell.is_out_of_patience(run, self._now()):
+            return Done(
+                held(run, self._now(), "NotSent", outcome.message, self._now() + outcome.poll_after), outcome.poll_after
+            )
+        return Done(settle.told(run, message.step.name, message.step.action, outcome, self._now()))
+
+    async def _has_ended(self, holder: str, holder_uid: str) -> bool:
+        """A lock's holder is gone or has ended; asked of the API server, never of a cache."""
+        namespace, _, name = holder.partition("/")
+        try:
+            obj = await self._outside.cluster.read(ObjectRef(RUN.group, RUN.kind, namespace, name))
+        except NotFound:
+            return True
+        return dig_text(obj, "metadata", "uid") != holder_uid or bool(dig_text(obj, "status", "outcome"))
+
+    def _compiled(self, run: Run, facts: Facts, index: int) -> CompiledStep:
+        assert facts.runbook is not None, "a step belongs to a Runbook"
+        remedy = next(one for one in facts.runbook.remedies if one.remedy.name == current(run).remedy)
+        return compiled_step(remedy, current(run).steps[index])
+
+    def _now(self) -> datetime:
+        return self._outside.clock.now()
+
+
+def _step(run: Run, index: int, undoing: bool) -> StepRecord:
+    attempt = current(run)
+    return (attempt.undo if undoing else attempt.steps)[index]
+
+
+def _change(step: StepRecord) -> Change:
+    assert step.change is not None, "a change was rendered"
+    return change_from_json(step.change)
