@@ -9,6 +9,7 @@ from remediator.actions.secrecy import looks_secret
 from remediator.domain.bounded import shorten
 from remediator.domain.changes import STAMPS
 from remediator.domain.json import JSON, Object
+from remediator.domain.redaction import redact
 
 LIMIT_BYTES: Final = 8_192
 _VALUE_BYTES: Final = 512
@@ -60,8 +61,8 @@ def _values(value: JSON, path: str) -> Iterator[tuple[str, JSON]]:
 def _shown(path: str, value: JSON) -> str:
     """The value; of a hidden one its length, so that a change of it can be seen."""
     text = json.dumps(value, ensure_ascii=False)
-    hidden = any(looks_secret(part) for part in re.split(r"[][.]+", path))
-    return f"(hidden, {len(text)} characters)" if hidden else shorten(text, _VALUE_BYTES)
+    hidden = any(looks_secret(part) for part in re.split(r"[][.]+", path) if part)
+    return f"(hidden, {len(text)} characters)" if hidden else shorten(redact(text), _VALUE_BYTES)
 
 
 def _name(item: JSON, index: int) -> str:

@@ -14,7 +14,6 @@ from remediator.actions.difference import difference
 from remediator.domain.changes import (
     Change,
     DeletePods,
-    Differs,
     Patch,
     is_stamped,
     is_voided,
@@ -22,6 +21,7 @@ from remediator.domain.changes import (
     void_patch,
     with_token,
 )
+from remediator.domain.changes import Differs as Differs  # raised by dry_run, so its callers find it here
 from remediator.domain.errors import Conflict, NotFound
 from remediator.domain.json import Object, dig, dig_text
 from remediator.domain.objects import Target

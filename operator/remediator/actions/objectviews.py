@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from remediator.actions.secrecy import looks_secret
+from remediator.actions.secrecy import is_hidden
 from remediator.domain.actions import Output, OutputPart
 from remediator.domain.bounded import shorten
 from remediator.domain.json import Object, dig, dig_int, dig_list, dig_object, dig_text
@@ -105,11 +105,12 @@ def conditions_of(obj: Object) -> dict[str, Condition]:
 
 def literal_env(container: Object) -> dict[str, str]:
     """A container's variables whose values stand in the template and may be shown."""
-    return {
-        name: dig_text(variable, "value")
+    literals = {
+        dig_text(variable, "name"): dig_text(variable, "value")
         for variable in dig_list(container, "env")
-        if (name := dig_text(variable, "name")) and "valueFrom" not in variable and not looks_secret(name)
+        if "valueFrom" not in variable
     }
+    return {name: value for name, value in literals.items() if name and not is_hidden(name, value)}
 
 
 def _common(obj: Object) -> dict[str, Any]:
@@ -150,4 +151,5 @@ def _texts(obj: Object, field: str) -> dict[str, str]:
 
 
 def _data(config_map: Object) -> dict[str, str]:
-    return {key: str(value) for key, value in dig_object(config_map, "data").items() if not looks_secret(key)}
+    data = {key: str(value) for key, value in dig_object(config_map, "data").items()}
+    return {key: value for key, value in data.items() if not is_hidden(key, value)}

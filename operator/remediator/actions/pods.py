@@ -40,14 +40,24 @@ async def owned_pods(cluster: Cluster, owner: Object, target: Target, *, limit: 
     if target.ref.kind == "Pod" and not target.ref.group:
         return Listing((owner,))
     uids, cut = {uid_of(owner)}, False
+    if target.ref.kind in _BETWEEN:
+        middle = await those_between(cluster, owner, target)
+        uids, cut = {uid_of(item) for item in middle.items}, middle.truncated
     labels = selector_text(dig_object(owner, "spec", "selector"))
-    between = _BETWEEN.get(target.ref.kind)
-    if between is not None:
-        middle = await cluster.list(between, target.ref.namespace, labels=labels, limit=MAX_PODS)
-        uids, cut = {uid_of(item) for item in middle.items if is_owned_by(item, uids)}, middle.truncated
     pods = await cluster.list(POD, target.ref.namespace, labels=labels, limit=MAX_PODS)
     mine = tuple(pod for pod in pods.items if is_owned_by(pod, uids))
     return Listing(mine[:limit], cut or pods.truncated or len(mine) > limit)
+
+
+async def those_between(cluster: Cluster, owner: Object, target: Target) -> Listing:
+    """What stands between the object and its pods: a Deployment's ReplicaSets, a CronJob's Jobs, else nothing."""
+    kind = _BETWEEN.get(target.ref.kind)
+    if kind is None:
+        return Listing(())
+    labels = selector_text(dig_object(owner, "spec", "selector"))
+    listed = await cluster.list(kind, target.ref.namespace, labels=labels, limit=MAX_PODS)
+    mine = tuple({"kind": kind.kind, **item} for item in listed.items if is_owned_by(item, [uid_of(owner)]))
+    return Listing(mine, listed.truncated)
 
 
 async def workload_of(cluster: Cluster, pod: Object) -> Target | None:

@@ -7,22 +7,30 @@ line's help follow from it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from remediator.actions.base import AnyAction, Demanding, Shaped
+from remediator.actions.base import AnyAction, ChangeAction, Demanding, Diagnostic, MessageAction, Shaped
+from remediator.actions.diagnostics.describe import Describe
+from remediator.actions.diagnostics.events import Events
 from remediator.actions.diagnostics.get import Get
 from remediator.actions.diagnostics.logs import Logs
 from remediator.actions.diagnostics.promql import Promql
 from remediator.actions.diagnostics.rollout_history import RolloutHistory
+from remediator.actions.diagnostics.top import Top
 from remediator.actions.messages.escalate import Escalate
 from remediator.actions.messages.notify import Notify
+from remediator.actions.remediation.delete_pod import DeletePod
 from remediator.actions.remediation.restart import Restart
 from remediator.actions.remediation.rollback import Rollback
+from remediator.actions.remediation.scale import Scale
 from remediator.actions.remediation.set_env import SetEnv
 from remediator.domain.actions import ActionClass, ActionInfo, Output, Parameters, Permission
 
 ACTIONS: Final[Mapping[str, AnyAction]] = {
+    "deletePod": DeletePod(),
+    "describe": Describe(),
     "escalate": Escalate(),
+    "events": Events(),
     "get": Get(),
     "logs": Logs(),
     "notify": Notify(),
@@ -30,7 +38,9 @@ ACTIONS: Final[Mapping[str, AnyAction]] = {
     "restart": Restart(),
     "rollback": Rollback(),
     "rolloutHistory": RolloutHistory(),
+    "scale": Scale(),
     "setEnv": SetEnv(),
+    "top": Top(),
 }
 
 _NEEDED_FOR: Final[Mapping[tuple[str, str], frozenset[str]]] = {
@@ -59,6 +69,28 @@ def info(name: str) -> ActionInfo:
 
 def parameters(name: str) -> type[Parameters]:
     return info(name).parameters
+
+
+def diagnostic(name: str) -> Diagnostic[Any]:
+    """The action, which must be one that reads."""
+    return cast(Diagnostic[Any], _of_class(name, ActionClass.READ))
+
+
+def change(name: str) -> ChangeAction[Any]:
+    """The action, which must be one that alters something."""
+    return cast(ChangeAction[Any], _of_class(name, ActionClass.CHANGE))
+
+
+def message(name: str) -> MessageAction[Any]:
+    """The action, which must be one that tells somebody."""
+    return cast(MessageAction[Any], _of_class(name, ActionClass.MESSAGE))
+
+
+def _of_class(name: str, cls: ActionClass) -> AnyAction:
+    action = ACTIONS[name]
+    if action.info.cls is not cls:
+        raise KeyError(f"{name} is {action.info.cls}, not {cls}")
+    return action
 
 
 def names(cls: ActionClass) -> tuple[str, ...]:

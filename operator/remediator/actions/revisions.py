@@ -101,8 +101,8 @@ def _comparable(template: Object) -> Object:
     found = _without_nulls(template)
     assert isinstance(found, dict)
     metadata = dict(dig_object(found, "metadata"))
-    labels = {key: value for key, value in dig_object(metadata, "labels").items() if key != TEMPLATE_HASH}
-    return {**found, "metadata": {**metadata, "labels": labels}} if template else {}
+    metadata["labels"] = {key: value for key, value in dig_object(metadata, "labels").items() if key != TEMPLATE_HASH}
+    return {**found, "metadata": {key: value for key, value in metadata.items() if value != {}}} if found else {}
 
 
 def _without_nulls(value: JSON) -> JSON:

@@ -35,8 +35,8 @@ async def rolled_out(change: Change, cluster: Cluster, *, token: str, started: d
         seen = await as_meant(cluster, target)
     except NotFound:
         return Failed(f"{target} is gone")
-    patch = with_token(change, token)
-    if isinstance(patch, Patch) and (path := _put_back(patch, seen)):
+    path = put_back(with_token(change, token), seen)
+    if path:
         return Failed(f"{target}: somebody put back what stood at {path}")
     if is_rolled_out(seen):
         return Succeeded(f"{target} rolled out: {change.summary}")
@@ -46,7 +46,9 @@ async def rolled_out(change: Change, cluster: Cluster, *, token: str, started: d
     return Running(f"{target}: {rollout_progress(seen)}")
 
 
-def _put_back(patch: Patch, seen: Object) -> str:
-    """The path of a value that is again what the patch replaced; empty where there is none."""
-    back = [edit for edit in patch.edits if not edit.is_empty and edit.path.value_in(seen) == edit.was]
+def put_back(change: Change, seen: Object) -> str:
+    """The path of a value that is again what the change replaced; empty where there is none."""
+    if not isinstance(change, Patch):
+        return ""
+    back = [edit for edit in change.edits if not edit.is_empty and edit.path.value_in(seen) == edit.was]
     return str(back[0].path) if back else ""

@@ -1,8 +1,9 @@
 """
 Go back to a recorded revision of a workload.
 
-The whole pod template is replaced by the recorded one, so that the controller finds the old
-ReplicaSet again instead of making another. Of the annotations beside it only the change cause goes
+The pod template becomes the recorded one to the last field, so that the controller finds the old
+ReplicaSet again instead of making another; written, shown and recorded is only what differs. Of the
+annotations beside it only the change cause goes
 with it: others are copied to a ReplicaSet from whatever stood there, our stamps among them.
 """
 
@@ -14,6 +15,7 @@ from pydantic import Field, WithJsonSchema
 
 from remediator.actions.revisions import History, Revision, history_of
 from remediator.actions.rollouts import refuse_unless_it_rolls, rolled_out
+from remediator.actions.templates import edits_between
 from remediator.domain.actions import ActionClass, ActionInfo, Parameters, Permission
 from remediator.domain.changes import ABSENT, Change, Edit, FieldPath, Patch
 from remediator.domain.durations import GoDuration, human
@@ -83,7 +85,7 @@ class Rollback:
         history = await history_of(cluster, seen, target)
         _refuse_if_too_old(params, history, target, now)
         chosen = _chosen(params, history, target)
-        edits = [Edit(_TEMPLATE, dig_object(seen, "spec", "template"), chosen.template)]
+        edits = [*edits_between(_TEMPLATE, dig_object(seen, "spec", "template"), chosen.template)]
         if dig_object(seen, "metadata", "annotations"):
             edits.append(Edit(_CAUSE, _CAUSE.value_in(seen), chosen.change_cause or ABSENT))
         return Patch(
