@@ -91,9 +91,8 @@ class Expression:
         unread = marked_unknown(value)
         if unread is not None:
             return Missing((unread,), f"{unread} could not be read")
-        if not isinstance(value, _PYTHON[self.result]) or (
-            self.result is not Result.BOOL and self._is_wrong_bool(value)
-        ):
+        is_bool_as_number = self.result is Result.NUMBER and isinstance(value, bool)
+        if not isinstance(value, _PYTHON[self.result]) or is_bool_as_number:
             return self._missing(f"the result is not {self.result}")
         try:
             return Known(_json(value))
@@ -125,9 +124,6 @@ class Expression:
             return self._explained(str(answer.value()), gaps)
         except _BINDING_ERRORS as error:
             return self._missing(f"the result cannot be used: {str(error).partition(chr(10))[0]}")
-
-    def _is_wrong_bool(self, value: Any) -> bool:
-        return self.result is Result.NUMBER and isinstance(value, bool)
 
     def _prepared(self, values: Values) -> tuple[Any, Mapping[str, Gap]]:
         key = (self._lookup, self._questions)

@@ -51,11 +51,10 @@ class _Estimate:
         if kind == "const_expr":
             return (len(node.const_expr.string_value) + len(node.const_expr.bytes_value) + 8) * _SMALL
         if kind == "ident_expr":
-            return bound.get(node.ident_expr.name, 1.0)
+            name = node.ident_expr.name
+            return self._variables.get(name.removeprefix("variables."), 1.0) if "." in name else bound.get(name, 1.0)
         if kind == "comprehension_expr":
             return self._loop(node.comprehension_expr, bound)
-        if kind == "select_expr" and node.select_expr.operand.ident_expr.name == "variables":
-            return self._variables.get(node.select_expr.field, 1.0)
         parts = [self.of(child, bound) for child in syntax.children(node)]
         if kind != "call_expr":
             return max(sum(parts), _SMALL)

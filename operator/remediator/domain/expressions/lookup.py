@@ -8,6 +8,7 @@ no answer leaves its variable unset and a `Gap` behind, from which the message f
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from remediator.domain.expressions.rewriting import HAS, SEEN, WHOLE
@@ -76,7 +77,7 @@ class Lookup:
         if root in ("diagnosis", "latest"):
             return self._output(getattr(values, root), path, name, part, seen=seen)
         if root == "steps":
-            return _part(self.steps[name], values.steps.get(name, UNKNOWN), path, part)
+            return _part(self.steps[name], values.steps.get(name, _NOT_RUN), path, part)
         if root == "params":
             return _part(self.params, values.params, path, name)
         if root == "variables":
@@ -119,6 +120,9 @@ class Lookup:
         return Gap((path,), f"{path} is not there")
 
 
+_NOT_RUN: Final = MappingProxyType({"ran": False, "ok": False})
+
+
 def _part(shape: Shape, data: Any, path: str, part: str) -> Any:
     if data is None:
         return ABSENT
@@ -147,7 +151,6 @@ def simplified(value: Any) -> Any:
 
 
 _STRING: Final = Field(Kind.STRING)
-_METADATA: Final = ("name", "uid")
 
 
 def alert_shape(catalogue: Catalogue, strings: Shape) -> Message:

@@ -141,8 +141,8 @@ def path_of(node: Node, bound: frozenset[str]) -> tuple[str, ...] | None:
         node = node.select_expr.operand
     if node.WhichOneof("kind") != "ident_expr" or node.ident_expr.name in bound:
         return None
-    names.append(node.ident_expr.name.removeprefix("."))
-    return tuple(reversed(names))
+    # the type check joins a path that was declared as one variable into one name
+    return (*node.ident_expr.name.removeprefix(".").split("."), *reversed(names))
 
 
 def ident(name: str) -> Node:

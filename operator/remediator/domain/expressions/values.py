@@ -59,8 +59,9 @@ class Values:
 
     What is not given is unknown. `diagnosis`, `latest` and `steps` hold one entry for each name: the
     JSON of an output, a list of them for a diagnostic with `forEach`, UNKNOWN, or None for one that
-    was skipped because its `when` was False; a name without an entry is unknown. An entry of `steps`
-    holds `ran` and `ok`, and its outputs if it ran. A parameter that is not given is left out.
+    was skipped because its `when` was False; a diagnostic without an entry is unknown, a step without
+    one has not run. An entry of `steps` holds `ran` and `ok`, and its outputs if it ran. A parameter
+    that is not given is left out.
 
     A `Values` remembers what was prepared from it, so evaluate over one as long as it holds, and
     make the next with `but`. The data given to it must not be changed afterwards.
