@@ -38,30 +38,26 @@ class Authority:
             return
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         make_key(self.key)
-        config = self._written("ca", subject("local-ca", ()), ["basicConstraints=critical,CA:TRUE"])
-        run(
-            [
-                "openssl",
-                "req",
-                "-x509",
-                "-new",
-                "-sha256",
-                "-days",
-                DAYS,
-                "-config",
-                config,
-                "-extensions",
-                "ext",
-                "-key",
-                self.key,
-                "-out",
-                self.certificate,
-            ]
-        )
+        # Python from 3.13 on verifies strictly: both key identifiers and the authority's usage must be there.
+        extensions = [
+            "basicConstraints=critical,CA:TRUE",
+            "keyUsage=critical,keyCertSign,cRLSign,digitalSignature",
+            "subjectKeyIdentifier=hash",
+        ]
+        config = self._written("ca", subject("local-ca", ()), extensions)
+        openssl("req -x509 -new -sha256 -extensions ext", days=DAYS, config=config, key=self.key, out=self.certificate)
+
+    def kept(self, name: str) -> Pair:
+        """The pair that was made under this name."""
+        return Pair(self.folder / f"{name}.crt", self.folder / f"{name}.key")
 
     def pair(self, name: str, *, user: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> Pair:
-        """A certificate for a user in groups, which is good for a server too where hosts are given."""
-        pair = Pair(self.folder / f"{name}.crt", self.folder / f"{name}.key")
+        """
+        A certificate for a user in groups, which is good for a server too where hosts are given.
+
+        What was made under this name earlier is kept.
+        """
+        pair = self.kept(name)
         if pair.certificate.exists():
             return pair
         make_key(pair.key)
@@ -70,36 +66,21 @@ class Authority:
             "basicConstraints=critical,CA:FALSE",
             "keyUsage=critical,digitalSignature",
             f"extendedKeyUsage=clientAuth{',serverAuth' if hosts else ''}",
+            "authorityKeyIdentifier=keyid",
             *([f"subjectAltName={','.join(names)}"] if names else []),
         ]
         config = self._written(name, subject(user, groups), extensions)
-        request = self.folder / f"{name}.csr"
-        run(["openssl", "req", "-new", "-sha256", "-config", config, "-key", pair.key, "-out", request])
-        serial = self.folder / f"{name}.srl"
-        run(
-            [
-                "openssl",
-                "x509",
-                "-req",
-                "-sha256",
-                "-days",
-                DAYS,
-                "-in",
-                request,
-                "-CA",
-                self.certificate,
-                "-CAkey",
-                self.key,
-                "-CAserial",
-                serial,
-                "-CAcreateserial",
-                "-extfile",
-                config,
-                "-extensions",
-                "ext",
-                "-out",
-                pair.certificate,
-            ]
+        request, serial = self.folder / f"{name}.csr", self.folder / f"{name}.srl"
+        openssl("req -new -sha256", config=config, key=pair.key, out=request)
+        openssl(
+            "x509 -req -sha256 -CAcreateserial -extensions ext",
+            days=DAYS,
+            CA=self.certificate,
+            CAkey=self.key,
+            CAserial=serial,
+            extfile=config,
+            out=pair.certificate,
+            **{"in": request},
         )
         for leftover in (request, serial):
             leftover.unlink(missing_ok=True)
@@ -114,9 +95,15 @@ class Authority:
         return config
 
 
+def openssl(words: str, **files: str | Path) -> None:
+    """The command of openssl has been carried out with these options."""
+    options = (part for name, value in files.items() for part in (f"-{name}", value))
+    run(["openssl", *words.split(), *options])
+
+
 def make_key(file: Path) -> None:
     """The file holds a new private key that only its owner may read."""
-    run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", file])
+    openssl("ecparam -name prime256v1 -genkey -noout", out=file)
     file.chmod(0o600)
 
 

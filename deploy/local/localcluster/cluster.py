@@ -4,6 +4,7 @@ One local cluster: started, found again, used and taken away.
 Tests and the demo hold a `Cluster`; everything else in this package is how it comes about.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from localcluster import guard, images, metrics_server, network, nodes_real, nod
 from localcluster.api import Api, text_of
 from localcluster.build import Progress, built, say_nothing
 from localcluster.controlplane import ControlPlane
-from localcluster.errors import LocalClusterError, NotAvailable, NotRunning
+from localcluster.errors import LocalClusterError, NotAvailable, NotRunning, StartFailed
 from localcluster.kubeconfigs import with_certificate, with_token
 from localcluster.processes import is_running, recorded, run, stop, write_atomically
 from localcluster.sources import Found, Source, find
@@ -27,6 +28,7 @@ from localcluster.state import Facts, State
 
 # Servers beside a cluster: when one of them ends, the cluster is none the worse.
 BESIDE = (guard.LABEL, "exporter", "prometheus", "alertmanager")
+ATTEMPTS = 3
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 
 
@@ -71,27 +73,33 @@ class Cluster:
         """
         state = State(name)
         with state.held():
-            facts = state.facts()
-            if facts is not None and facts.complete and answers(state):
-                progress(f"cluster {name} is already running at {facts.server}")
-                return cls(state, facts, already_running=True)
-            if facts is not None:
+            earlier = state.facts()
+            if earlier is not None and earlier.complete and answers(state):
+                progress(f"cluster {name} is already running at {earlier.server}")
+                return cls(state, earlier, already_running=True)
+            if earlier is not None:
                 progress(f"taking away what is left of an earlier cluster {name}")
                 take_down(state)
             found = find()
             if real:
                 nodes_real.can_run(found.source)
-            state.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            facts = Facts(source=found.source.value)
-            state.write(facts)
-            try:
-                if not keep:
-                    guard.start_guard(state)
-                bring_up(state, facts, found, real, simulated, metrics, progress)
-            except BaseException:
-                take_down(state)
-                raise
-            return cls(state, facts, already_running=False)
+            for attempt in range(1, ATTEMPTS + 1):
+                facts = Facts(source=found.source.value)
+                state.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                state.write(facts)
+                try:
+                    if not keep:
+                        guard.start_guard(state)
+                    bring_up(state, facts, found, real, simulated, metrics, progress)
+                    return cls(state, facts, already_running=False)
+                except BaseException as failure:
+                    take_down(state)
+                    # Between choosing a port and listening on it somebody else may have taken it.
+                    taken = isinstance(failure, StartFailed) and failure.port_was_taken
+                    if not taken or attempt == ATTEMPTS:
+                        raise
+                    progress("a port was taken by somebody else; trying again with others")
+        raise AssertionError("the last attempt returns or raises")
 
     @classmethod
     def attach(cls, name: str) -> Self:
@@ -149,15 +157,17 @@ class Cluster:
         On a cluster that is not ours it impersonates the user instead: the API server treats both alike,
         but the audit log there says who impersonated.
         """
-        label = re.sub(r"[^a-zA-Z0-9.-]", "_", "+".join((user, *groups)))
-        file = self.state.kubeconfigs / f"user-{label}.yaml"
+        # Names of users have signs that names of files have not; the digest keeps such users apart.
+        digest = hashlib.sha256("\0".join((user, *groups)).encode()).hexdigest()[:12]
+        label = f"user-{re.sub(r'[^a-zA-Z0-9.-]', '_', user)}-{digest}"
+        file = self.state.kubeconfigs / f"{label}.yaml"
         if self.facts.source in (Source.EXTERNAL, Source.KIND):
             config = yaml.safe_load(self.admin_kubeconfig.read_text())
             for entry in config["users"]:
                 entry["user"].update({"as": user, "as-groups": list(groups)})
             write_atomically(file, yaml.safe_dump(config))
             return file
-        pair = self._control_plane.authority.pair(f"user-{label}", user=user, groups=groups)
+        pair = self._control_plane.authority.pair(label, user=user, groups=groups)
         return with_certificate(file, self.server, self._control_plane.authority.certificate, pair)
 
     def kubeconfig_for_token(self, name: str, token: str) -> Path:

@@ -5,22 +5,20 @@ The API server runs with what a cluster in production has and an operator meets:
 authorizer, service account tokens, the aggregation layer, and an audit log of every write.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
 from localcluster.api import Api
-from localcluster.certs import Authority, make_key
+from localcluster.certs import Authority, make_key, openssl
 from localcluster.errors import StartFailed
 from localcluster.kubeconfigs import with_certificate
-from localcluster.processes import Process, end_of, free_ports, moments, must_run, recorded, run, start, stop
+from localcluster.processes import Process, end_of, free_ports, moments, must_run, recorded, start, stop
 from localcluster.state import Facts, State
 
 SERVICE_RANGE = "10.97.0.0/16"
 START_SECONDS = 60
-ATTEMPTS = 3
 
 # Reads are left out: a test asks who wrote what, and watches would bury it.
 AUDIT_POLICY = {
@@ -45,26 +43,10 @@ class ControlPlane:
     def start(self) -> None:
         """The API server is ready, and controllers and scheduler run where their programs are there."""
         self._make_credentials()
-        for attempt in range(1, ATTEMPTS + 1):
-            self._choose_ports()
-            try:
-                self._start_etcd()
-                self.start_apiserver()
-                break
-            except StartFailed as failure:
-                self.stop()
-                shutil.rmtree(self.state.folder / "etcd", ignore_errors=True)
-                # Between choosing a port and listening on it somebody else may have taken it.
-                if attempt == ATTEMPTS or "address already in use" not in str(failure):
-                    raise
+        self._choose_ports()
+        self._start_etcd()
+        self.start_apiserver()
         self._start_controllers()
-
-    def stop(self) -> None:
-        """No server of the control plane runs; the API server goes first, since it hangs without etcd."""
-        running = {process.label: process for process in recorded(self.state.processes)}
-        for label in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
-            if label in running:
-                stop(self.state.processes, running[label])
 
     def start_apiserver(self) -> None:
         """The API server is ready at the address that the kubeconfigs name."""
@@ -105,7 +87,7 @@ class ControlPlane:
         tokens = self.state.certificates / "service-accounts.key"
         if not tokens.exists():
             make_key(tokens)
-            run(["openssl", "ec", "-in", tokens, "-pubout", "-out", tokens.with_suffix(".pub")])
+            openssl("ec -pubout", out=tokens.with_suffix(".pub"), **{"in": tokens})
         (self.state.folder / "audit-policy.yaml").write_text(yaml.safe_dump(AUDIT_POLICY))
 
     def _choose_ports(self) -> None:
@@ -115,7 +97,7 @@ class ControlPlane:
         self.facts.server = f"https://127.0.0.1:{self.facts.ports['kube-apiserver']}"
         self.state.write(self.facts)
         for name in ("admin", "kube-controller-manager", "kube-scheduler"):
-            pair = self.authority.pair(name, user=name)
+            pair = self.authority.kept(name)
             file = self.state.kubeconfigs / f"{name}.yaml"
             with_certificate(file, self.facts.server, self.authority.certificate, pair)
 

@@ -29,4 +29,9 @@ class NotRunning(LocalClusterError):
 
 
 class StartFailed(LocalClusterError):
-    """A server ended, or did not answer, while it was starting."""
+    """A server ended, or did not answer, while it was starting; the message ends with its log."""
+
+    @property
+    def port_was_taken(self) -> bool:
+        """True when another try with another port may do."""
+        return "address already in use" in str(self)
