@@ -1,7 +1,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -193,10 +193,10 @@ def test_more_alerts_than_the_limit_are_refused_whole() -> None:
 
 def test_the_largest_call_is_read_in_seconds() -> None:
     call = payload(*[WIRE | {"annotations": {"x": "y" * 300}}] * MAX_ALERTS)
-    before = perf_counter()
+    before = process_time()
 
     assert len(from_alertmanager(call).alerts) == MAX_ALERTS
-    assert perf_counter() - before < 3
+    assert process_time() - before < 3
 
 
 def test_a_long_annotation_is_cut_visibly() -> None:

@@ -1,4 +1,4 @@
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -83,6 +83,11 @@ def test_what_is_no_matcher_is_answered_with_what_to_write(text: str, sentence: 
         parse_matcher(text)
 
     assert sentence in str(caught.value)
+
+
+def test_a_matcher_needs_a_label_name() -> None:
+    with pytest.raises(ValueError, match="a matcher needs the name of a label"):
+        Matcher("", Operator.EQUAL, "x")
 
 
 def test_several_matchers_stand_between_commas_with_or_without_braces() -> None:
@@ -171,17 +176,17 @@ def test_any_text_is_a_matcher_or_a_sentence(text: str) -> None:
     ["{" * 4_000, 'a="' + "\\" * 4_000, "a=" + '"' * 4_000, "," * 4_000, " " * 4_000, '"' + 'a"' * 2_000, "a " * 2_000],
 )
 def test_hostile_texts_are_refused_at_once(text: str) -> None:
-    before = perf_counter()
+    before = process_time()
 
     with pytest.raises(ValueError, match="'"):
         parse_matchers(text)
 
-    assert perf_counter() - before < 0.25
+    assert process_time() - before < 0.25
 
 
 def test_a_hostile_regular_expression_takes_linear_time() -> None:
     matcher = parse_matcher('a=~"(x+x+)+y"')
-    before = perf_counter()
+    before = process_time()
 
     assert not matcher.matches({"a": "x" * 100_000})
-    assert perf_counter() - before < 0.5
+    assert process_time() - before < 0.5

@@ -48,7 +48,7 @@ class Matcher:
     One condition on one label.
 
     Raises:
-        ValueError: if the value of a regular-expression operator is none in RE2's syntax.
+        ValueError: without a name, or if a regular expression is none in RE2's syntax.
     """
 
     name: str
@@ -57,6 +57,8 @@ class Matcher:
     _regex: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError(f"a matcher needs the name of a label: {_HELP}")
         is_regex = self.operator in (Operator.MATCHES, Operator.MATCHES_NOT)
         object.__setattr__(self, "_regex", _compiled(self.value) if is_regex else None)
 
