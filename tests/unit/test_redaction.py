@@ -1,5 +1,5 @@
 import json
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -167,6 +167,7 @@ CLEAN = [
     "compass: north, bypass: off, passed: 3, failed: 0",
     "author: alice, authority=ca, authenticated: 12 users",
     "cookie policy accepted",
+    "pod shop/sk-frontend-7d9f8b6c5d-abcde on node gl-worker-7d9f8b6c5d-abcdef",
     "cred: ok",
     "panic: runtime error: index out of range [5] with length 3",
     "goroutine 1 [running]:\nmain.main()\n\t/app/main.go:12 +0x1d",
@@ -246,7 +247,7 @@ FRAGMENTS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(FRAGMENTS, max_size=25).map("".join))
 def test_redacting_any_text_twice_gives_the_same_as_once(text: str) -> None:
     once = redact(text)
@@ -304,12 +305,12 @@ HOSTILE = {
 
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE.keys())
 def test_time_grows_linearly_whatever_the_text_is(unit: str) -> None:
-    small, large = unit * (50_000 // len(unit)), unit * (200_000 // len(unit))
-    before = perf_counter()
+    small, large = unit * (20_000 // len(unit)), unit * (80_000 // len(unit))
+    before = process_time()
     redact(small)
-    between = perf_counter()
+    between = process_time()
     redact(large)
-    after = perf_counter()
+    after = process_time()
 
     assert after - between < 12 * (between - before) + 0.1
 

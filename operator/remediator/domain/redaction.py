@@ -94,7 +94,7 @@ _OWN_FORM: Final = (
     r"|webhook\.office\.com/webhookb2/)([A-Za-z0-9_@/.-]{8,})",
     r"\b[0-9]{8,10}:[A-Za-z0-9_-]{35}\b",  # Telegram
     r"\b(?:[srp]k_(?:live|test)_[A-Za-z0-9]{10,}|whsec_[A-Za-z0-9+/]{20,}=*)",  # Stripe
-    r"\bsk-(?:[a-z]+[0-9]*-)*[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic
+    r"\bsk-(?:(?:ant|proj|svcacct|admin|or)-[A-Za-z0-9_-]{20,}|[A-Za-z0-9]{32,})",  # OpenAI, Anthropic
     r"\b(?:npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,}|dckr_pat_[A-Za-z0-9_-]{20,}|hf_[A-Za-z0-9]{30,})",
     r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",  # SendGrid
     r"\b(?:hv[sbr]\.[A-Za-z0-9_-]{20,}|do[opr]_v1_[0-9a-f]{40,}|dapi[0-9a-f]{32}|SK[0-9a-f]{32}\b)",
