@@ -46,7 +46,7 @@ class Release(OutputPart):
 
 
 class History(Output):
-    revisions: list[Release] = []
+    revisions: tuple[Release, ...] = ()
     newest: Release | None = None
 
 

@@ -368,9 +368,15 @@ class Checker:
 
     def _refuse_pitfalls(self, source: "_Source", tree: Node) -> None:
         overloads = {entry.id: list(entry.reference.overload_id) for entry in tree.references}
+        optional = {entry.id for entry in tree.types if entry.type.abstract_type.name == "optional_type"}
         for node in _all(tree.expr):
             kind = node.WhichOneof("kind")
             at = source.offset_of(tree, node.id)
+            for child in syntax.children(node):
+                if child.id in optional and not _takes_optional(node, child, optional):
+                    raise source.refused(
+                        source.offset_of(tree, child.id), "this may be absent; write .orValue(…) after it"
+                    )
             if kind == "call_expr" and node.call_expr.function == "_/_":
                 if overloads.get(node.id) and _WHOLE_DIVISIONS.issuperset(overloads[node.id]):
                     raise source.refused(at, USE_SHARE)
@@ -448,6 +454,29 @@ class _Translating:
                 self.source.problem(self.source.offset_at(line, column), message)
                 for line, column, message in problems(str(error), self.messages)
             ) from None
+
+
+_OF_OPTIONALS: Final = frozenset({"_?._", "_[?_]", "orValue", "or", "value", "hasValue"})
+
+
+def _takes_optional(node: Node, child: Node, optional: Collection[int]) -> bool:
+    """
+    Whether a value that may be absent may stand there.
+
+    One that got into a list, a map or an untyped value would end the whole process when it is
+    handed to Python, so it has to be resolved before.
+    """
+    kind = node.WhichOneof("kind")
+    if kind == "call_expr" and node.call_expr.function in _OF_OPTIONALS:
+        return True
+    if kind == "list_expr":
+        at = [element.id for element in node.list_expr.elements].index(child.id)
+        return at in node.list_expr.optional_indices
+    if kind == "struct_expr":
+        return any(entry.optional_entry and entry.value.id == child.id for entry in node.struct_expr.entries)
+    if kind == "comprehension_expr":
+        return node.id in optional and child.id == node.comprehension_expr.result.id
+    return node.id in optional and kind in ("select_expr", "call_expr")
 
 
 def _all(node: Node) -> Iterator[Node]:

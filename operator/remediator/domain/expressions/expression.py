@@ -123,7 +123,7 @@ class Expression:
                 return value
             return self._explained(str(answer.value()), gaps)
         except _BINDING_ERRORS as error:
-            return self._missing(f"the result cannot be used: {str(error).partition(chr(10))[0]}")
+            return self._explained(str(error).partition("\n")[0], gaps)
 
     def _prepared(self, values: Values) -> tuple[Any, Mapping[str, Gap]]:
         key = (self._lookup, self._questions)
@@ -162,7 +162,7 @@ class Expression:
 _UNSET: Final = re.compile(r'No value with name "([^"]+)" found')
 _NO_KEY: Final = re.compile(r'Key not found in map ?: ?"?([^"]*)"?')
 _UNREAD: Final = re.compile(r"(?:^|: )(\S+) could not be read$")
-_CODE: Final = re.compile(r"^[A-Z_]+: ")
+_CODE: Final = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 _PLAIN: Final = {
     HAS: "",
     SEEN: "",

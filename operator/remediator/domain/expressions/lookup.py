@@ -77,7 +77,7 @@ class Lookup:
         if root in ("diagnosis", "latest"):
             return self._output(getattr(values, root), path, name, part, seen=seen)
         if root == "steps":
-            return _part(self.steps[name], values.steps.get(name, _NOT_RUN), path, part)
+            return self._step(values.steps.get(name, _NOT_RUN), path, name, part)
         if root == "params":
             return _part(self.params, values.params, path, name)
         if root == "variables":
@@ -98,6 +98,11 @@ class Lookup:
             return Gap((path,), f"{path} is incomplete, because the answer was cut")
         error = output.get("error")
         return _unread(path, f": {error}" if isinstance(error, str) and error else "")
+
+    def _step(self, step: Any, path: str, name: str, part: str) -> Any:
+        if isinstance(step, Mapping) and part not in ("", "ran", "ok") and step.get("ran") is False:
+            return ABSENT
+        return _part(self.steps[name], step, path, part)
 
     def _is_whole(self, values: Values, path: str) -> Any:
         root, name, part = path.split(".")

@@ -24,9 +24,9 @@ Constant: 1 null_value int64 kind; 2 bool_value bool kind; 3 int64_value int64 k
 Ident: 1 name string
 Select: 1 operand Expr; 2 field string; 3 test_only bool
 Call: 1 target Expr; 2 function string; 3 args Expr*
-CreateList: 1 elements Expr*
+CreateList: 1 elements Expr*; 2 optional_indices int32*
 CreateStruct: 1 message_name string; 2 entries Entry*
-Entry: 1 id int64; 3 map_key Expr; 4 value Expr
+Entry: 1 id int64; 3 map_key Expr; 4 value Expr; 5 optional_entry bool
 Comprehension: 1 iter_var string; 2 iter_range Expr; 3 accu_var string; 4 accu_init Expr; \
 5 loop_condition Expr; 6 loop_step Expr; 7 result Expr
 TypedAs: 1 id int64; 2 type Type
