@@ -8,6 +8,7 @@ from remediator.generate.catalogue import declared
 from remediator.generate.crds import crds
 from remediator.generate.files import yaml_text
 from remediator.generate.rbac import roles
+from remediator.generate.reference import actions_page, kinds_page
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -15,9 +16,12 @@ ROOT = Path(__file__).resolve().parents[3]
 def files() -> Mapping[str, str]:
     """What is generated: the content of each file, by its path below the repository's root."""
     actions = declared()
+    kinds = crds(actions)
     return {
-        **{f"crds/{plural}.yaml": yaml_text([crd]) for plural, crd in crds(actions).items()},
+        **{f"crds/{plural}.yaml": yaml_text([crd]) for plural, crd in kinds.items()},
         "deploy/base/roles-actions.yaml": yaml_text(roles(actions)),
+        "operator/reference/actions.md": actions_page(actions),
+        "operator/reference/kinds.md": kinds_page(kinds),
     }
 
 

@@ -119,6 +119,8 @@ class _Translation:
         keys: Schema = {}
         for key, value in written.items():
             match key:
+                case "properties" if not value:
+                    pass  # the API server drops it, and `kubectl apply` would see a difference each time
                 case "properties":
                     result["properties"] = {name: self.of(one, f"{path}.{name}") for name, one in value.items()}
                 case "items":
