@@ -40,7 +40,7 @@ class RollbackParameters(Parameters):
     """Which revision."""
 
     to: Annotated[
-        int | Relative | Annotated[str, Field(max_length=2048, pattern=r"^\$\{")],
+        Annotated[int, Field(ge=1)] | Relative | Annotated[str, Field(max_length=2048, pattern=r"^\$\{")],
         WithJsonSchema(
             {
                 "x-kubernetes-int-or-string": True,
