@@ -23,6 +23,8 @@ from remediator.domain.policies import Mode, RunbookRef
 MAX_TIMELINE: Final = 60
 MAX_MESSAGE: Final = 1024
 ALERTS_IN_FULL: Final = 10
+OUTSIDE: Final = frozenset({"external", "unresolved"})
+"""The kinds of targets that are no objects of the cluster."""
 
 
 def rfc3339(moment: datetime) -> str:
@@ -59,6 +61,11 @@ class RunTarget(Record):
     @property
     def target(self) -> Target:
         return Target(self.ref, self.uid)
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it is no object of the cluster: it can be reported on, and is never read or changed."""
+        return self.kind in OUTSIDE
 
     @classmethod
     def of(cls, ref: ObjectRef, uid: str = "") -> "RunTarget":

@@ -370,4 +370,3 @@ def _close(run: Run, facts: Facts) -> Run | tuple[Run, Move]:
     if len(ending.told) < len(closing.messages(run, facts.runbook)):
         return run, Tell(len(ending.told), closing=True)
     return run, Finish(ending.outcome)
-

@@ -9,7 +9,7 @@ The chain asks every guard: a denial outweighs a wait, and among equals the earl
 person reads, so cheap and certain guards come first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -22,6 +22,7 @@ from remediator.domain.json import dig_text
 from remediator.domain.policies import Limits, Mode
 from remediator.domain.runs import Run, StepRecord, rfc3339
 from remediator.domain.verdicts import Allow, Deny, Reason, Verdict, Wait
+from remediator.engine.alertsets import all_within, starts
 from remediator.engine.facts import Facts, template_hash
 from remediator.engine.record import current
 
@@ -241,26 +242,26 @@ def still_fires(run: Run, facts: Facts) -> tuple[Truth, str]:
 def _asked(run: Run, facts: Facts) -> tuple[Truth, str]:
     if facts.firing is None:
         return Truth.UNKNOWN, f"{facts.firing_source or 'the alert source'} did not say whether the alert still fires"
-    recorded = Identities.decode(run.alerts.identities)
+    recorded = starts(Identities.decode(run.alerts.identities))
     if any(is_recorded(recorded, alert) for alert in facts.firing):
         return Truth.TRUE, f"{facts.firing_source} says that the alert still fires"
     return Truth.FALSE, f"{facts.firing_source} says that the alert no longer fires"
 
 
-def is_recorded(recorded: Identities, alert: Alert) -> bool:
+def is_recorded(recorded: Mapping[bytes, int], alert: Alert) -> bool:
     """
     Whether this firing alert is one of the episode's, whichever startsAt its source gives it.
 
     Two Alertmanagers and Prometheus differ in startsAt; the fingerprint is the labels' own.
     """
-    return recorded.knows(alert.fingerprint)
+    return alert.identity.digest in recorded
 
 
 def all_resolved(run: Run) -> bool:
     """Whether every attached alert has been notified as resolved."""
     alerts = run.alerts
     recorded, resolved = Identities.decode(alerts.identities), Identities.decode(alerts.resolved)
-    return bool(alerts.count) and recorded.is_within(resolved)
+    return bool(len(recorded)) and all_within(recorded, resolved)
 
 
 def _cooldown(question: Question) -> timedelta:

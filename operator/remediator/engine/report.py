@@ -8,8 +8,8 @@ from datetime import datetime
 
 from remediator.domain.bounded import shorten
 from remediator.domain.redaction import redact
-from remediator.domain.runs import ConditionRecord, Run, RunOutcome, State, StepState, Verdict
 from remediator.domain.runbooks import WAIT
+from remediator.domain.runs import ConditionRecord, Run, RunOutcome, State, StepState, Verdict
 from remediator.engine.record import with_status
 
 CONDITIONS = ("Succeeded", "Verified", "Undone", "Stalled")

@@ -5,6 +5,7 @@ The Runbook's content is frozen under a name made from it, before the run goes o
 record still explains itself after the Runbook has changed.
 """
 
+import contextlib
 import json
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from remediator.domain.objects import BUILT_IN, ObjectRef
 from remediator.domain.policies import Mode, lowest
 from remediator.domain.runs import Resolved, Run, RunbookContent, RunOutcome
 from remediator.engine.acceptance import AcceptedRunbook, accept_runbook
-from remediator.engine.parameters import resolve_parameters
+from remediator.engine.parameters import resolve
 from remediator.handlers.outside import Outside
 from remediator.ports import Identity
 
@@ -54,10 +55,8 @@ class Books:
             "immutable": True,
             "data": {CONTENT: json.dumps(book.content, sort_keys=True)},
         }
-        try:
+        with contextlib.suppress(AlreadyExists):  # the name is made from the content: what is there is the same
             await self._outside.cluster.create(BUILT_IN["ConfigMap"], manifest)
-        except AlreadyExists:
-            pass  # the name is made from the content: what is there is the same
         self._remember(name, book)
         return name
 
@@ -100,7 +99,7 @@ async def accept(run: Run, books: Books, outside: Outside) -> Resolved | TurnedA
         outcome = RunOutcome.POLICY_NOT_READY if run.spec.policy_ref is not None else RunOutcome.REFUSED
         return TurnedAway(outcome, "RunbookNotReady", f"Runbook {ref.namespace or _home(run)}/{ref.name}: {problem}")
     try:
-        parameters = resolve_parameters(
+        parameters = resolve(
             book.spec.parameters, run.spec.parameters, policy.spec.parameters if policy is not None else {}
         )
     except InvalidManifest as error:

@@ -138,12 +138,11 @@ class Diagnostician:
             return f"parameters: {error.errors()[0]['msg']}"
         if step.target is None:
             return parameters, run.target
-        place = step.target.render(values)
+        place = step.target.render(values, run.target.ref.namespace)
         if isinstance(place, Missing):
             return place.message
-        ref = place.ref if place.namespace else ObjectRef.of(place.kind, run.target.ref.namespace, place.name)
-        objection = reaches_outside(run, ref, self._outside.namespace)
-        return objection or (parameters, Target(ref, ""))
+        objection = reaches_outside(run, place.ref, self._outside.namespace)
+        return objection or (parameters, Target(place.ref, ""))
 
 
 def reaches_outside(run: Run, ref: ObjectRef, operator_namespace: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from remediator.domain.alerts import Alert
 from remediator.domain.changes import DeletePods, change_from_json
 from remediator.domain.errors import Forbidden, NotFound, Rejected, RemediatorError, Unavailable
 from remediator.domain.expressions import Missing
@@ -133,7 +134,7 @@ class Gatherer:
         names = sorted(run.alerts.names)
         if not names or not self._outside.alerts.configured:
             return None, ""
-        found = []
+        found: list[Alert] = []
         source = ""
         for name in names:
             answer = await self._outside.alerts.firing({"alertname": name})

@@ -25,12 +25,9 @@ from remediator.engine.acceptance import CompiledStep
 from remediator.engine.facts import Facts, template_hash
 from remediator.engine.flow import compiled_step
 from remediator.engine.moves import (
-    Diagnose,
     Intend,
-    Lock,
     Poll,
     Read,
-    Rehearse,
     Render,
     Start,
     Tell,
@@ -66,7 +63,7 @@ class Performer:
         self._diagnostician = diagnostician
         self._gatherer = gatherer
 
-    async def diagnose(self, run: Run, move: Diagnose, facts: Facts) -> Done:
+    async def diagnose(self, run: Run, facts: Facts) -> Done:
         """The diagnosis frozen on the record, or in the evidence where it is large or has text."""
         assert facts.runbook is not None, "a diagnosis follows a Runbook"
         target = await self._gatherer.target(run)
@@ -106,7 +103,7 @@ class Performer:
             return Done(settle.refused(run, Reason.NOT_PERMITTED, str(error), self._now()))
         return Done(settle.rendered(run, steps, self._now()))
 
-    async def rehearse(self, run: Run, move: Rehearse, facts: Facts) -> Done:
+    async def rehearse(self, run: Run) -> Done:
         """What each change would alter, by the API server's own word where an account may ask it."""
         resolved = run.status.resolved
         diffs: dict[int, str] = {}
@@ -124,7 +121,7 @@ class Performer:
             diffs[index] = diffs[index] or f"no difference\n{change.summary}"
         return Done(settle.rehearsed(run, diffs, self._now()))
 
-    async def lock(self, run: Run, move: Lock, facts: Facts) -> Done:
+    async def lock(self, run: Run, facts: Facts) -> Done:
         """The target's Lease held by this run, with the change it is taken for noted on it."""
         name = lease_name(run.target.ref)
         resolved = run.status.resolved
@@ -155,7 +152,7 @@ class Performer:
         seen = facts.step_target.obj or {}
         return Done(settle.intended(run, move.index, seen, self._now(), undoing=move.undoing))
 
-    async def start(self, run: Run, move: Start, facts: Facts, *, resumed: bool) -> Done:
+    async def start(self, run: Run, move: Start, *, resumed: bool) -> Done:
         """
         The change made, if it was not made before.
 
@@ -194,7 +191,7 @@ class Performer:
                 reason = Reason.UNDO_CONFLICT if move.undoing else Reason.TARGET_CHANGED
                 return Done(settle.voided(run, Void(move.index, move.undoing, reason, message), now))
 
-    async def poll(self, run: Run, move: Poll, facts: Facts) -> Done:
+    async def poll(self, run: Run, move: Poll) -> Done:
         """How far the controllers are with the change."""
         step = _step(run, move.index, move.undoing)
         assert step.started_at is not None, "what is polled was started"
@@ -209,7 +206,7 @@ class Performer:
         run = settle.attempted(run, move.index, outcome, self._now(), undoing=move.undoing)
         return Done(run, outcome.poll_after if isinstance(outcome, Running) else None)
 
-    async def void(self, run: Run, move: Void, facts: Facts) -> Done:
+    async def void(self, run: Run, move: Void) -> Done:
         """The intended change given up for good, or adopted where it turns out to have happened."""
         step = _step(run, move.index, move.undoing)
         cluster = self._outside.acting_for(run, void=True)
@@ -224,7 +221,7 @@ class Performer:
     async def read(self, run: Run, move: Read, facts: Facts) -> Done:
         """What a step that only reads brought, small enough for the record."""
         compiled = self._compiled(run, facts, move.index)
-        output, text, record = await self._diagnostician.observed(run, compiled, values_of(run, facts))
+        output, _, record = await self._diagnostician.observed(run, compiled, values_of(run, facts))
         outcome: Outcome = Succeeded(record.summary, output if isinstance(output, dict) else {})
         if not record.known:
             outcome = Failed(record.summary)

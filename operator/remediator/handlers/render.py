@@ -129,10 +129,10 @@ async def _target(run: Run, compiled: CompiledStep, values: Values, outside: Out
 def _ref(run: Run, compiled: CompiledStep, values: Values) -> ObjectRef:
     if compiled.target is None:
         return run.target.ref
-    place = compiled.target.render(values)
+    place = compiled.target.render(values, run.target.ref.namespace)
     if isinstance(place, Missing):
         raise Refusal(Reason.TARGET_UNKNOWN, f"{compiled.step.name}: {place.message}")
-    return ObjectRef.of(place.kind, place.namespace or run.target.ref.namespace, place.name)
+    return place.ref
 
 
 def _parameters(compiled: CompiledStep, values: Values) -> Any:

@@ -140,19 +140,19 @@ class Reconciler:
             case Accept():
                 return await self._accept(run)
             case Diagnose():
-                return await performer.diagnose(run, move, facts)
+                return await performer.diagnose(run, facts)
             case Render():
                 return await performer.render(run, move, facts)
             case Rehearse():
-                return await performer.rehearse(run, move, facts)
+                return await performer.rehearse(run)
             case Lock():
-                return await performer.lock(run, move, facts)
+                return await performer.lock(run, facts)
             case Start():
-                return await performer.start(run, move, facts, resumed=_token(run, move) not in own)
+                return await performer.start(run, move, resumed=_token(run, move) not in own)
             case Poll():
-                return await performer.poll(run, move, facts)
+                return await performer.poll(run, move)
             case Void():
-                return await performer.void(run, move, facts)
+                return await performer.void(run, move)
             case Read():
                 return await performer.read(run, move, facts)
             case Tell():

@@ -28,7 +28,7 @@ async def send(outside: Outside, run: Run, compiled: CompiledStep, values: Value
     somebody had to be told.
     """
     step = compiled.step
-    rendered: Any = redact_json(compiled.parameters.text_of(values))
+    rendered: Any = redact_json(compiled.parameters.text(values))
     try:
         parameters = registry.parameters(step.action).model_validate(rendered)
     except ValidationError as error:
