@@ -292,7 +292,7 @@ class Checker:
         with source.translating(self._catalogue.messages):
             compiled = self._environment.compile(source.text)
             checked = syntax.checked(compiled.serialize())
-        of = compiled.return_type()
+            of = compiled.return_type()
         self._refuse_pitfalls(source, checked)
         self._refuse_other_results(source, of.name(), result)
         try:
