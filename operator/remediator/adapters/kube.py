@@ -103,7 +103,7 @@ def in_cluster() -> Credentials:
         try:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # kubernetes types its client alone
         except config.ConfigException as wrong:
-            raise Unavailable(f"the pod's service account cannot be used: {wrong}") from wrong
+            raise Unavailable(f"the pod's service account cannot be used: {_said(wrong)}") from wrong
         return _access(configuration)
 
     return load
@@ -116,6 +116,7 @@ def from_kubeconfig(path: str | None = None, context: str | None = None) -> Cred
         # half a second and 30 MB that no test and no command line needs
         from kubernetes.aio import config
         from kubernetes.aio.client import Configuration
+        from yaml import YAMLError
 
         configuration = Configuration()
         try:
@@ -125,9 +126,17 @@ def from_kubeconfig(path: str | None = None, context: str | None = None) -> Cred
                 client_configuration=configuration,
                 persist_config=False,  # a reader of somebody's kubeconfig does not write it
             )
-        except (config.ConfigException, OSError, ValueError, AttributeError) as wrong:
-            # AttributeError is how the loader reports a file that is not there
-            raise Unavailable(f"the kubeconfig {path or 'at its default place'} cannot be used: {wrong}") from wrong
+        except (
+            config.ConfigException,
+            OSError,
+            ValueError,
+            LookupError,
+            AttributeError,
+            TypeError,
+            YAMLError,
+        ) as wrong:
+            # the loader looks into whatever the file holds, and into nothing where there is no file
+            raise Unavailable(f"the kubeconfig {path or 'at its default place'} cannot be used: {_said(wrong)}") from wrong
         return _access(configuration)
 
     return load
@@ -158,7 +167,7 @@ def _access(configuration: "Configuration") -> Access:
             if configuration.cert_file:
                 tls.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
         except OSError as wrong:
-            raise Unavailable(f"the certificates for {server} cannot be used: {wrong}") from wrong
+            raise Unavailable(f"the certificates for {server} cannot be used: {_said(wrong)}") from wrong
         if not configuration.verify_ssl:
             # the kubeconfig says insecure-skip-tls-verify
             tls.check_hostname = False
@@ -345,7 +354,7 @@ class KubeApi:
                     timeout=limits or aiohttp.ClientTimeout(total=self._request_seconds, sock_connect=CONNECT_SECONDS),
                 ) as answer:
                     if answer.status == 401 and not last_try:
-                        await self._reload()
+                        await self._reload(access)
                         continue
                     if not 200 <= answer.status < 300:
                         raise await _failure(answer, method, path)
@@ -368,10 +377,9 @@ class KubeApi:
         assert self._access is not None
         return self._access
 
-    async def _reload(self) -> None:
-        seen = self._access
+    async def _reload(self, refused: Access) -> None:
         async with self._loading:
-            if self._access is seen:  # else another request has just done it
+            if self._access is refused:  # else another request has just done it
                 await self._load()
 
     async def _load(self) -> None:

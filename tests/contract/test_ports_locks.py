@@ -1,0 +1,78 @@
+"""Leases and the fake keep the promises of the Locks port."""
+
+import asyncio
+
+import pytest
+
+from contract.ports.lock_promises import NOON, LockPromises, taken
+from remediator.adapters.locks import CHANGES, LeaseLocks
+from remediator.domain.errors import Conflict, Unavailable
+from remediator.domain.locks import Busy, Held
+from remediator.domain.objects import ObjectRef
+from remediator.ports import Locks
+from remediator.testing import FakeCluster, FakeLocks
+
+LEASE = ObjectRef.of("Lease", "remediator-system", "target-1")
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    found = FakeCluster()
+    found.add_namespace("remediator-system")
+    return found
+
+
+class TestFakeLocks(LockPromises):
+    @pytest.fixture
+    def locks(self) -> Locks:
+        return FakeLocks()
+
+
+class TestLeaseLocks(LockPromises):
+    @pytest.fixture
+    def locks(self, cluster: FakeCluster) -> Locks:
+        return LeaseLocks(cluster, "remediator-system")
+
+
+async def test_of_many_who_ask_at_once_one_holds_the_lock(cluster: FakeCluster) -> None:
+    locks = LeaseLocks(cluster, "remediator-system")
+
+    results = await asyncio.gather(*(taken(locks, f"run-{number}") for number in range(8)))
+
+    assert sum(isinstance(result, Held) for result in results) == 1
+    assert sum(isinstance(result, Busy) for result in results) == 7
+
+
+async def test_taking_a_lock_that_was_read_is_one_call(cluster: FakeCluster) -> None:
+    locks = LeaseLocks(cluster, "remediator-system")
+    seen = await locks.read("target-1")
+    before = len(cluster.calls)
+
+    await taken(locks, seen=seen)
+
+    assert len(cluster.calls) == before + 1
+
+
+async def test_a_lease_of_which_the_answer_was_lost_is_the_holders_at_the_next_try(cluster: FakeCluster) -> None:
+    locks = LeaseLocks(cluster, "remediator-system")
+    cluster.fail_next(1, Unavailable("the connection broke"), verb="create", done=True)
+
+    with pytest.raises(Unavailable):
+        await taken(locks)
+
+    result = await taken(locks)
+    assert isinstance(result, Held)
+    assert result.state.since == NOON
+
+
+async def test_a_damaged_ledger_allows_nothing(cluster: FakeCluster) -> None:
+    locks = LeaseLocks(cluster, "remediator-system")
+    await taken(locks)
+
+    def damage(lease: dict[str, object]) -> None:
+        lease["metadata"]["annotations"][CHANGES] = "[{]"  # type: ignore[index]  # plain JSON
+
+    cluster.change(LEASE, damage)
+
+    with pytest.raises(Conflict, match="cannot be read"):
+        await locks.read("target-1")
