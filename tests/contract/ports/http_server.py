@@ -21,7 +21,7 @@ class Server:
 
     def answers(self, status: int = 200, body: Any = None, headers: dict[str, str] | None = None) -> "Server":
         async def handler(_: web.Request) -> web.StreamResponse:
-            return web.Response(status=status, text=json.dumps(body or {}), headers=headers)
+            return web.Response(status=status, text=json.dumps({} if body is None else body), headers=headers)
 
         self.handlers.append(handler)
         return self
