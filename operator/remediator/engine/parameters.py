@@ -245,7 +245,10 @@ def _wrong_bounds(parameter: Parameter, path: str) -> Iterator[Problem]:
         if text is None:
             continue
         if parameter.type not in _ORDERED:
-            yield Problem(join(path, key), f"a {parameter.type} has no {key}; {one_of(map(str, _ORDERED))} have")
+            yield Problem(
+                join(path, key),
+                f"a value of type {parameter.type} has no {key}; those of type {one_of(map(str, _ORDERED))} have",
+            )
             continue
         try:
             read[key] = _ORDERED[parameter.type](text)
@@ -268,7 +271,7 @@ def _wrong_values(parameter: Parameter, path: str) -> Iterator[Problem]:
         )
     if parameter.pattern is not None:
         if parameter.type is not ParameterType.STRING:
-            yield Problem(join(path, "pattern"), f"only a string has a pattern, not a {parameter.type}")
+            yield Problem(join(path, "pattern"), f"only a string has a pattern, not a value of type {parameter.type}")
         try:
             Matcher("value", Operator.MATCHES, parameter.pattern)
         except ValueError as error:
