@@ -8,6 +8,8 @@ idle: it is left out, and the lists are `truncated`.
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
@@ -182,9 +184,8 @@ def _containers(pod: Object, metrics: Object) -> list[ContainerUsage]:
 
 def _pod(pod: Object, metrics: Object) -> ItemUsage:
     containers = _containers(pod, metrics)
-    used = _Amounts.of({})
-    for item in dig_list(metrics, "containers"):
-        used += _Amounts.of(dig_object(item, "usage"))
+    amounts = [_Amounts.of(dig_object(item, "usage")) for item in dig_list(metrics, "containers")]
+    used = reduce(add, amounts) if amounts else _Amounts.of({})
     shares = {
         "cpu_share": max((c.cpu_share for c in containers if c.cpu_share is not None), default=None),
         "memory_share": max((c.memory_share for c in containers if c.memory_share is not None), default=None),
