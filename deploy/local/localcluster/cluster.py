@@ -94,11 +94,11 @@ class Cluster:
                     return cls(state, facts, already_running=False)
                 except BaseException as failure:
                     take_down(state)
-                    # Between choosing a port and listening on it somebody else may have taken it.
-                    taken = isinstance(failure, StartFailed) and failure.port_was_taken
-                    if not taken or attempt == ATTEMPTS:
+                    again = isinstance(failure, StartFailed) and (failure.port_was_taken or failure.is_a_crash_of_kwok)
+                    if not again or attempt == ATTEMPTS:
                         raise
-                    progress("a port was taken by somebody else; trying again with others")
+                    # Between choosing a port and listening on it somebody else may have taken it.
+                    progress("a server ended while it was starting; trying again with other ports")
         raise AssertionError("the last attempt returns or raises")
 
     @classmethod

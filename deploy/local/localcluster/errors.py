@@ -35,3 +35,8 @@ class StartFailed(LocalClusterError):
     def port_was_taken(self) -> bool:
         """True when another try with another port may do."""
         return "address already in use" in str(self)
+
+    @property
+    def is_a_crash_of_kwok(self) -> bool:
+        """True when kwok met two objects at once before it was prepared, and died of it."""
+        return str(self).startswith("kwok ended")

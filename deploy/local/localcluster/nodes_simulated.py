@@ -5,7 +5,7 @@ They cost nothing, so thousands of pods fit on this machine. Their pods run no p
 file, what they use is an annotation, and how they fail is said in `stages`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,16 @@ from localcluster.api import Api, ApiError
 from localcluster.certs import Authority
 from localcluster.errors import StartFailed
 from localcluster.network import Network
-from localcluster.processes import free_ports, moments, must_run, start
+from localcluster.processes import Process, free_ports, moments, must_run, start
 from localcluster.stages import all_stages
 from localcluster.state import Facts, State
 
 START_SECONDS = 30
+SETTLE_SECONDS = 1
 KINDS = "apis/kwok.x-k8s.io/v1alpha1"
+PODS = "/api/v1/namespaces/default/pods"
+FIRST_POD = "first-of-the-simulated"
+TTL = "node.alpha.kubernetes.io/ttl"
 MARK = "kwok.x-k8s.io/node"
 METRICS = "metrics.k8s.io/resource-metrics-path"
 
@@ -93,33 +97,78 @@ def start_kwok(
     objects = [*all_stages(str(logs)), USAGE]
     config.write_text(yaml.safe_dump_all(objects) + "---\n" + metric.read_text())
 
-    process = start(
-        state.processes,
-        "kwok",
-        [
-            program,
-            f"--kubeconfig={admin}",
-            f"--config={config}",
-            f"--manage-nodes-with-annotation-selector={MARK}=simulated",
-            "--enable-crds=Logs,ClusterLogs",
-            "--node-lease-duration-seconds=40",
-            f"--node-ip={address}",
-            f"--node-port={facts.ports['kwok']}",
-            f"--server-address={address}:{facts.ports['kwok']}",
-            f"--tls-cert-file={pair.certificate}",
-            f"--tls-private-key-file={pair.key}",
-            f"--cidr={network.simulated_pods if network else '10.90.0.0/21'}",
-        ],
-        log=state.logs / "kwok.log",
-    )
-    for number in range(1, facts.simulated + 1):
-        name = f"simulated-{number}"
+    command: list[str | Path] = [
+        program,
+        f"--kubeconfig={admin}",
+        f"--config={config}",
+        f"--manage-nodes-with-annotation-selector={MARK}=simulated",
+        "--enable-crds=Logs,ClusterLogs",
+        "--node-lease-duration-seconds=40",
+        f"--node-ip={address}",
+        f"--node-port={facts.ports['kwok']}",
+        f"--server-address={address}:{facts.ports['kwok']}",
+        f"--tls-cert-file={pair.certificate}",
+        f"--tls-private-key-file={pair.key}",
+        f"--cidr={network.simulated_pods if network else '10.90.0.0/21'}",
+    ]
+    # kwok prepares its stages when it sees the first object, and prepares them wrongly, or dies, when it sees
+    # two at once. So the first node and the first pod each come alone, after the controllers have written to
+    # the node what they write to every one; now and then one of them does not, and then nothing is lost.
+    first = "simulated-1"
+    api.apply(f"/api/v1/nodes/{first}", node(first))
+    for _ in moments(SETTLE_SECONDS):
+        if controllers_have_seen(api.get(f"/api/v1/nodes/{first}")):
+            break
+    process = start(state.processes, "kwok", command, log=state.logs / "kwok.log")
+    wait(lambda: is_ready(api.get(f"/api/v1/nodes/{first}")), f"node {first} is not Ready", process)
+    api.call("POST", PODS, first_pod(first))
+    pod = f"{PODS}/{FIRST_POD}"
+    wait(lambda: api.get(pod)["status"]["phase"] == "Running", "the first simulated pod does not run", process)
+    api.call("DELETE", pod)
+
+    names = [f"simulated-{number}" for number in range(2, facts.simulated + 1)]
+    for name in names:
         api.apply(f"/api/v1/nodes/{name}", node(name))
+    wait(
+        lambda: all(is_ready(api.get(f"/api/v1/nodes/{name}")) for name in names),
+        "the simulated nodes are not all Ready",
+        process,
+    )
+    wait(lambda: not [one for one in api.items(PODS) if one["metadata"]["name"] == FIRST_POD], f"{pod} stays", process)
+
+
+def wait(holds: Callable[[], bool], otherwise: str, process: Process | None = None) -> None:
+    """
+    It holds.
+
+    Raises:
+        StartFailed: when it does not in time, or when the process that is to bring it about has ended.
+    """
     for _ in moments(START_SECONDS):
-        must_run(process)
-        if all(is_ready(api.get(f"/api/v1/nodes/simulated-{n}")) for n in range(1, facts.simulated + 1)):
+        if process is not None:
+            must_run(process)
+        if holds():
             return
-    raise StartFailed(f"the simulated nodes are not Ready after {START_SECONDS}s; see {process.log}")
+    raise StartFailed(f"{otherwise} after {START_SECONDS}s")
+
+
+def controllers_have_seen(found: Mapping[str, Any]) -> bool:
+    """True when the controllers have written to a new node what they write to every one."""
+    return bool(found["spec"].get("taints")) and TTL in found["metadata"].get("annotations", {})
+
+
+def first_pod(name: str) -> dict[str, Any]:
+    """A pod that is bound to the node from the start, so that nobody else writes to it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": FIRST_POD, "namespace": "default"},
+        "spec": {
+            "nodeName": name,
+            "containers": [{"name": "main", "image": "none"}],
+            "tolerations": [{"operator": "Exists"}],
+        },
+    }
 
 
 def node(name: str) -> dict[str, Any]:
