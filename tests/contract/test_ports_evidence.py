@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from contract.ports.evidence_promises import RUN, EvidencePromises
+from contract.ports.evidence_promises import EvidencePromises, run_in
 from remediator.adapters.evidence import MAX_BYTES, ConfigMapEvidence, packed_within, unpacked
 from remediator.domain.errors import NotFound, Unavailable
 from remediator.domain.json import Object, dig, dig_text
@@ -38,7 +38,7 @@ class TestConfigMapEvidence(EvidencePromises):
 
 
 async def test_evidence_goes_with_its_run_and_cannot_be_altered(cluster: FakeCluster) -> None:
-    name = await ConfigMapEvidence(cluster).keep(RUN, "crash", {"log": "a"})
+    name = await ConfigMapEvidence(cluster).keep(run_in("shop"), "crash", {"log": "a"})
 
     stored = cluster.get(ObjectRef.of("ConfigMap", "shop", name))
     assert dig_text(stored, "metadata", "ownerReferences", 0, "uid") == "u-1"
@@ -50,7 +50,7 @@ async def test_evidence_goes_with_its_run_and_cannot_be_altered(cluster: FakeClu
 async def test_secrets_are_taken_out_before_anything_is_stored(cluster: FakeCluster) -> None:
     evidence = ConfigMapEvidence(cluster)
 
-    name = await evidence.keep(RUN, "crash", {"log": "password=hunter2hunter2 refused"})
+    name = await evidence.keep(run_in("shop"), "crash", {"log": "password=hunter2hunter2 refused"})
 
     assert "hunter2" not in str(await evidence.load("shop", name))
 

@@ -5,6 +5,7 @@ The name follows from the run and the content, so that keeping the same thing tw
 between the write and its record, stores it once.
 """
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -38,7 +39,8 @@ class ConfigMapEvidence:
 
     async def keep(self, run: Object, name: str, content: Mapping[str, JSON]) -> str:
         uid, owner = dig_text(run, "metadata", "uid"), dig_text(run, "metadata", "name")
-        packed = packed_within(redact_json(dict(content)), MAX_BYTES)
+        # a megabyte of log takes long enough that watches and health checks would wait
+        packed = await asyncio.to_thread(_packed, content)
         digest = hashlib.sha256(uid.encode() + b"\0" + name.encode() + b"\0" + packed).hexdigest()[:16]
         part = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
         made = f"{owner[: NAME_LENGTH - len(part) - len(digest) - 2]}-{part}-{digest}"
@@ -65,6 +67,10 @@ class ConfigMapEvidence:
         if not text:
             raise NotFound(f"ConfigMap {namespace}/{name} holds no evidence")
         return unpacked(base64.b64decode(text))
+
+
+def _packed(content: Mapping[str, JSON]) -> bytes:
+    return packed_within(redact_json(dict(content)), MAX_BYTES)
 
 
 def packed_within(content: JSON, limit_bytes: int) -> bytes:

@@ -136,7 +136,9 @@ def from_kubeconfig(path: str | None = None, context: str | None = None) -> Cred
             YAMLError,
         ) as wrong:
             # the loader looks into whatever the file holds, and into nothing where there is no file
-            raise Unavailable(f"the kubeconfig {path or 'at its default place'} cannot be used: {_said(wrong)}") from wrong
+            raise Unavailable(
+                f"the kubeconfig {path or 'at its default place'} cannot be used: {_said(wrong)}"
+            ) from wrong
         return _access(configuration)
 
     return load

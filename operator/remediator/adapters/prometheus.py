@@ -132,6 +132,11 @@ class _Session(requests.Session):
             raise Rejected(f"{self._name}: {said}")
         if answer.status_code != 200 or body.get("status") != "success":
             raise Unavailable(f"{self._name}: status {answer.status_code}, {said}")
+        data = body.get("data")
+        form = data.get("resultType") if isinstance(data, dict) else None
+        if form in ("matrix", "string"):
+            # an empty matrix could not be told from an empty vector later
+            raise Rejected(f"{self._name}: the query brings a {form}; one value for each series is needed")
         warnings = body.get("warnings")
         if warnings:
             # a store that did not answer is a warning; what is missing then is not zero

@@ -6,26 +6,35 @@ from remediator.domain.errors import NotFound
 from remediator.domain.json import Object
 from remediator.ports import Evidence
 
-RUN: Object = {"metadata": {"namespace": "shop", "name": "crash-1", "uid": "u-1"}}
-OTHER: Object = {"metadata": {"namespace": "shop", "name": "crash-2", "uid": "u-2"}}
+
+def run_in(namespace: str, number: int = 1) -> Object:
+    return {"metadata": {"namespace": namespace, "name": f"crash-{number}", "uid": f"u-{number}"}}
 
 
 class EvidencePromises:
-    """A subclass brings the fixture `evidence`."""
+    """A subclass brings the fixture `evidence`, and `place`, a namespace that is there."""
 
-    async def test_what_was_kept_is_loaded_again(self, evidence: Evidence) -> None:
-        name = await evidence.keep(RUN, "crash", {"log": "panic: é\n", "lines": 1, "more": [None, {"a": True}]})
+    @pytest.fixture
+    def place(self) -> str:
+        return "shop"
 
-        assert await evidence.load("shop", name) == {"log": "panic: é\n", "lines": 1, "more": [None, {"a": True}]}
+    async def test_what_was_kept_is_loaded_again(self, evidence: Evidence, place: str) -> None:
+        name = await evidence.keep(
+            run_in(place), "crash", {"log": "panic: é\n", "lines": 1, "more": [None, {"a": True}]}
+        )
 
-    async def test_the_same_content_is_stored_once_and_other_content_apart(self, evidence: Evidence) -> None:
-        first = await evidence.keep(RUN, "crash", {"log": "a"})
+        assert await evidence.load(place, name) == {"log": "panic: é\n", "lines": 1, "more": [None, {"a": True}]}
 
-        assert await evidence.keep(RUN, "crash", {"log": "a"}) == first
-        assert await evidence.keep(RUN, "crash", {"log": "b"}) != first
-        assert await evidence.keep(RUN, "events", {"log": "a"}) != first
-        assert await evidence.keep(OTHER, "crash", {"log": "a"}) != first
+    async def test_the_same_content_is_stored_once_and_other_content_apart(
+        self, evidence: Evidence, place: str
+    ) -> None:
+        first = await evidence.keep(run_in(place), "crash", {"log": "a"})
 
-    async def test_what_has_expired_is_not_found(self, evidence: Evidence) -> None:
+        assert await evidence.keep(run_in(place), "crash", {"log": "a"}) == first
+        assert await evidence.keep(run_in(place), "crash", {"log": "b"}) != first
+        assert await evidence.keep(run_in(place), "events", {"log": "a"}) != first
+        assert await evidence.keep(run_in(place, 2), "crash", {"log": "a"}) != first
+
+    async def test_what_has_expired_is_not_found(self, evidence: Evidence, place: str) -> None:
         with pytest.raises(NotFound):
-            await evidence.load("shop", "crash-1-crash-gone")
+            await evidence.load(place, "crash-1-crash-gone")
