@@ -14,6 +14,7 @@ from typing import Protocol
 from remediator.domain.actions import Permission
 from remediator.domain.alerts import Alert
 from remediator.domain.json import JSON, Object
+from remediator.domain.locks import Busy, Held, LockState, PastChange
 from remediator.domain.objects import Kind, ObjectRef
 
 
@@ -214,8 +215,52 @@ class Evidence(Protocol):
         ...
 
 
+class Locks(Protocol):
+    """
+    One lock per target, held by a run and not by a process.
+
+    It never expires by time: it is free when its holder released it, and is taken over only where
+    the caller finds that the holder has ended or is gone.
+    """
+
+    async def read(self, name: str) -> LockState:
+        """The lock and the target's last changes; a lock that nobody ever took is free."""
+        ...
+
+    async def acquire(
+        self,
+        name: str,
+        *,
+        holder: str,
+        holder_uid: str,
+        target: ObjectRef,
+        now: datetime,
+        seen: LockState | None = None,
+        note: PastChange | None = None,
+        has_ended: Callable[[str, str], Awaitable[bool]] | None = None,
+    ) -> Held | Busy:
+        """
+        Take the lock, and note the change that it is taken for, in one write.
+
+        With `seen`, what `read` brought, nothing is read again unless it has moved. `has_ended` is
+        asked with the holder and its UID while the lock is another's; what it raises is passed on,
+        because unknown is not ended. A run that holds the lock already gets it again.
+
+        Raises Conflict where others kept writing first.
+        """
+        ...
+
+    async def record(self, name: str, *, holder_uid: str, note: PastChange) -> LockState:
+        """Note a further change, or how one ended. Raises Conflict where the lock is not this run's."""
+        ...
+
+    async def release(self, name: str, *, holder_uid: str, note: PastChange | None = None) -> None:
+        """Nobody holds the lock, or another run does; nothing is written where it was not this run's."""
+        ...
+
+
 class Clock(Protocol):
-    """The only way to the time."""
+    """The only way to the time, and to chance."""
 
     def now(self) -> datetime:
         """UTC."""
@@ -226,3 +271,7 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None: ...
+
+    def jitter(self, seconds: float) -> float:
+        """A random share of the seconds, so that many waiters do not come back at once."""
+        ...
