@@ -17,6 +17,7 @@ from remediator.domain.runs import RunOutcome
 from remediator.domain.verdicts import Reason
 from remediator.generate.__main__ import ROOT, files
 from remediator.generate.catalogue import declared
+from remediator.generate.crds import BARE
 from remediator.generate.kinds import KINDS
 from remediator.generate.reference import OUTCOMES, REASONS
 
@@ -189,7 +190,7 @@ def test_a_list_of_steps_takes_the_actions_of_its_place(place: str, classes: set
     assert everything & set(steps["items"]["properties"]) == permitted
     assert steps["x-kubernetes-list-map-keys"] == ["name"]
     first = steps["items"]["x-kubernetes-validations"][0]
-    assert first["message"] == f"a step has exactly one action of: {', '.join(sorted(permitted))}"
+    assert first["message"] == f"a step has exactly one action of: {', '.join(sorted(permitted))}; {BARE}"
 
 
 def test_runs_are_listed_with_the_columns_that_people_need() -> None:

@@ -20,7 +20,8 @@ from remediator.generate.schemas import Schema, in_reading_order, structural
 LABELS: Final = {"app.kubernetes.io/name": "remediator", "app.kubernetes.io/part-of": "remediator"}
 CATEGORY: Final = "remediator"
 
-_EVERYWHERE: Final = ("apiVersion", "kind", "metadata")
+BARE: Final = "one without parameters is written with {} after the colon"
+
 _ENVELOPE: Final[Schema] = {
     "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}."},
     "kind": {"type": "string", "description": "The kind."},
@@ -100,7 +101,7 @@ def step(actions: Iterable[ActionInfo], *, and_wait: bool = False, without: Iter
     if and_wait:
         uses[WAIT] = structural(Wait)
     names = sorted(uses)
-    one_action = Rule(exactly_one(names), f"a step has exactly one action of: {', '.join(names)}")
+    one_action = Rule(exactly_one(names), f"a step has exactly one action of: {', '.join(names)}; {BARE}")
     return {
         **whole,
         "description": "One use of an action.",

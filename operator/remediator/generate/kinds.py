@@ -99,7 +99,7 @@ KINDS: Final = (
         rules=(
             Rule(
                 f"self.metadata.name.size() <= {MAX_POLICY_NAME}",
-                f"the name of an AlertPolicy has at most {MAX_POLICY_NAME} characters, as the names of its runs begin with it",
+                f"metadata.name: that of an AlertPolicy has at most {MAX_POLICY_NAME} characters, as the names of its runs begin with it",
             ),
         ),
     ),
