@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from remediator.domain.alerts import MAX_IDENTITIES, Alert, Identities, Identity
-from remediator.domain.redaction import redact
+from remediator.domain.redaction import redact, redact_json
 from remediator.domain.runs import ALERTS_IN_FULL, AlertRecord, AlertSet
 
 MAX_NAMES: Final = 64
@@ -48,7 +48,7 @@ def joined(
     resolved |= {own.digest: own.starts_at for own in (recorded_as(alert, known) for alert in ended) if own is not None}
     return (
         AlertSet(
-            count=before.count + len(fresh),
+            count=len(recorded.keys() | inside.keys() | beyond.keys()),
             identities=packed(inside).encode(),
             # what is cut off here counts as firing, which is the careful side
             resolved=packed(resolved).split(MAX_IDENTITIES)[0].encode(),
@@ -173,10 +173,15 @@ def redacted(alert: Alert) -> Alert:
     """The alert as it may be stored and shown: labels and annotations are somebody's free text."""
     return replace(
         alert,
-        labels={name: redact(value) for name, value in alert.labels.items()},
-        annotations={name: redact(value) for name, value in alert.annotations.items()},
+        labels=_without_secrets(alert.labels),
+        annotations=_without_secrets(alert.annotations),
         generator_url=redact(alert.generator_url),
     )
+
+
+def _without_secrets(texts: Mapping[str, str]) -> dict[str, str]:
+    found = redact_json(dict(texts))  # a name may say of its value that it is a secret
+    return {name: str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _latest(one: datetime | None, other: datetime | None) -> datetime | None:

@@ -10,7 +10,7 @@ Nothing here reads or writes. Who carries a decision out may meet a run that has
 again and decides again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -79,6 +79,8 @@ class KnownRun:
     created_at: datetime
     policy: PolicyVersion = PolicyVersion()
     outcome: RunOutcome | None = None
+    ending: RunOutcome | None = None
+    """How it will end, once the messages that belong to the end are sent."""
     admitted: bool = False
     """Whether the leader has taken it on: such a run came first, whatever its name says."""
     deleting: bool = False
@@ -95,7 +97,14 @@ class KnownRun:
 
     @property
     def is_open(self) -> bool:
-        return self.outcome is None and not self.deleting
+        """
+        Whether an alert may be added to it.
+
+        A run that is about to end as Superseded or Covered has handed its alerts over already: what
+        came after that would be on no run.
+        """
+        is_given_up = self.ending in (RunOutcome.SUPERSEDED, RunOutcome.COVERED)
+        return self.outcome is None and not self.deleting and not is_given_up
 
     @property
     def full_name(self) -> str:
@@ -153,12 +162,14 @@ def decide(
     now: datetime,
     *,
     fresh_for: timedelta | None = None,
+    taken: Collection[int] = (),
 ) -> Decision:
     """
     What becomes of these alerts of one key, given all its runs that are known.
 
     With `fresh_for` (a policy that rests on notifications) the open run is also told that an alert of
-    its own was notified again, when what it knows is older than half of it.
+    its own was notified again, when what it knows is older than half of it. `taken` are numbers whose
+    names something else bears.
     """
     known = sorted(runs, key=_seniority)
     open_runs = [run for run in known if run.is_open]
@@ -168,7 +179,7 @@ def decide(
     fresh = _of(receipts, Receipt.OPENED)
     if not fresh:
         return Decision(None, receipts, _last_to_answer(known, alerts, policy))
-    return Decision(Open(next_number(known), *opening(fresh, now)), receipts)
+    return Decision(Open(next_number(known, taken), *opening(fresh, now)), receipts)
 
 
 def latest_of_each(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
@@ -181,9 +192,9 @@ def latest_of_each(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
     return tuple(latest.values())
 
 
-def next_number(runs: Iterable[KnownRun]) -> int:
+def next_number(runs: Iterable[KnownRun], taken: Collection[int] = ()) -> int:
     """Numbers only grow; the newest run of a key is kept, so that they can."""
-    return max((run.number for run in runs), default=0) + 1
+    return max((*(run.number for run in runs), *taken), default=0) + 1
 
 
 Receipts = tuple[tuple[Alert, Receipt], ...]

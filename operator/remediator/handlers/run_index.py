@@ -13,6 +13,7 @@ a run that is not there must not answer alerts.
 import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,7 +23,7 @@ from remediator.domain.alerts import Identities
 from remediator.domain.json import Object, dig, dig_int, dig_object, dig_text
 from remediator.domain.objects import ObjectRef
 from remediator.domain.runs import AlertSet, RunOutcome
-from remediator.engine.begin import Key, KnownRun, PolicyVersion
+from remediator.engine.begin import Admit, CoveredBy, Key, KnownRun, PolicyVersion, Supersede, admitted
 from remediator.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -43,10 +44,15 @@ class RunIndex:
         self._by_key: defaultdict[Key, set[_Place]] = defaultdict(set)
         self._unconfirmed: dict[_Place, float] = {}
         self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._taken_on: set[str] = set()
         self.synced = False
+        """Whether everything that there was at the start has been seen."""
+        self.last_event: float | None = None
+        """Seconds since boot when anything was last heard of runs."""
 
-    async def changed(self, what: str, obj: Object) -> None:
+    async def changed(self, what: str | None, obj: Object) -> None:
         """What the watch tells: ADDED, MODIFIED, DELETED, or SYNCED after everything was listed."""
+        self.last_event = self._clock.boot_seconds()
         if what == "SYNCED":
             self.synced = True
         elif what == "DELETED":
@@ -67,6 +73,23 @@ class RunIndex:
         """The run of that name, if it belongs to an episode."""
         self._drop_unconfirmed()
         return self._runs.get((namespace, name))
+
+    def confirmed(self, namespace: str, name: str) -> KnownRun | None:
+        """The run of that name as the watch brought it; then everything older was brought too."""
+        return None if (namespace, name) in self._unconfirmed else self._runs.get((namespace, name))
+
+    def admission(self, run: KnownRun) -> Admit | Supersede | CoveredBy:
+        """
+        ADMIT, from what is known.
+
+        A run that may begin counts as taken on from here on: until its record says so, a second one of
+        the key could be asked about.
+        """
+        others = (replace(o, admitted=True) if o.uid in self._taken_on else o for o in self.of(run.key))
+        said = admitted(replace(run, admitted=run.admitted or run.uid in self._taken_on), others)
+        if isinstance(said, Admit):
+            self._taken_on.add(run.uid)
+        return said
 
     def __iter__(self) -> Iterator[KnownRun]:
         return iter(tuple(self._runs.values()))
@@ -90,12 +113,15 @@ class RunIndex:
         if not confirmed and (before is None or before.uid != run.uid):
             self._unconfirmed[place] = self._clock.boot_seconds()
         self._remove(place)
+        if run.outcome is not None:
+            self._taken_on.discard(run.uid)
         self._runs[place] = run
         self._by_key[run.key].add(place)
 
     def _forget(self, obj: Object) -> None:
         place = (dig_text(obj, "metadata", "namespace"), dig_text(obj, "metadata", "name"))
         uid = dig_text(obj, "metadata", "uid")
+        self._taken_on.discard(uid)
         # an answer to a write of ours may still be on its way
         self._deleted[uid] = None
         if len(self._deleted) > REMEMBERED_DELETIONS:

@@ -1,0 +1,112 @@
+"""
+`/healthz`, `/readyz` and `/metrics`.
+
+`/healthz` says no only to what a restart heals: a loop that is stuck or a task that died. An API server
+that does not answer is no reason to restart; it makes the process not ready, as nothing could be
+stored. Both say what they found, healthy or not.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from remediator.domain.errors import RemediatorError
+from remediator.domain.json import JSON, Object
+from remediator.domain.redaction import redact
+from remediator.handlers.freshness import Freshness, Heard
+from remediator.handlers.metrics import IntakeMetrics
+from remediator.ports import Clock
+
+MEASURED_EVERY_SECONDS: Final = 0.5
+TOO_LATE_SECONDS: Final = 5.0
+NOT_MEASURED_SECONDS: Final = 30.0
+READY_WITHIN_SECONDS: Final = 4.0
+
+Sign = Callable[[], str]
+"""Asked for what is wrong with one part of the process; empty if nothing is."""
+
+
+class LoopLag:
+    """How late the event loop is: everything else in the process is at least as late."""
+
+    def __init__(self, clock: Clock, metrics: IntakeMetrics) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._measured_at = clock.boot_seconds()
+        self.last_seconds = 0.0
+
+    async def measure(self) -> None:
+        """Measure, for ever."""
+        while True:
+            await self.measure_once()
+
+    async def measure_once(self) -> None:
+        began = self._clock.boot_seconds()
+        await self._clock.sleep(MEASURED_EVERY_SECONDS)
+        self._measured_at = self._clock.boot_seconds()
+        self.last_seconds = max(0.0, self._measured_at - began - MEASURED_EVERY_SECONDS)
+        self._metrics.lag.observe(self.last_seconds)
+
+    def problem(self) -> str:
+        """A sign for `Health`."""
+        if self.last_seconds > TOO_LATE_SECONDS:
+            return f"the event loop was {self.last_seconds:.1f}s late; at most {TOO_LATE_SECONDS:g}s are healthy"
+        silent = self._clock.boot_seconds() - self._measured_at
+        return f"the event loop was not measured for {silent:.0f}s" if silent > NOT_MEASURED_SECONDS else ""
+
+
+class Health:
+    """What the process says of itself."""
+
+    def __init__(
+        self,
+        lag: LoopLag,
+        heard: Heard,
+        freshness: Freshness,
+        metrics: IntakeMetrics,
+        signs: Mapping[str, Sign] | None = None,
+    ) -> None:
+        self._lag = lag
+        self._heard = heard
+        self._freshness = freshness
+        self._metrics = metrics
+        self._signs: dict[str, Sign] = {"loop": lag.problem, **(signs or {})}
+
+    def application(self) -> web.Application:
+        application = web.Application()
+        application.router.add_get("/healthz", self.healthz)
+        application.router.add_get("/readyz", self.readyz)
+        application.router.add_get("/metrics", make_aiohttp_handler(self._metrics.registry))
+        return application
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        """Whether the process works."""
+        problems = {name: problem for name, sign in sorted(self._signs.items()) if (problem := sign())}
+        return self._answer(problems)
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        """Whether an alert could be taken in now."""
+        try:
+            async with asyncio.timeout(READY_WITHIN_SECONDS):
+                await self._freshness.confirm()
+        except TimeoutError:
+            return self._answer({"caches": f"the API server did not answer within {READY_WITHIN_SECONDS:g}s"})
+        except RemediatorError as failure:
+            return self._answer({"caches": redact(str(failure))})
+        return self._answer({})
+
+    def _answer(self, problems: Mapping[str, str]) -> web.Response:
+        ages: dict[str, JSON] = {
+            kind: None if age is None else round(age, 1) for kind, age in self._heard.ages().items()
+        }
+        content: Object = {
+            "ok": not problems,
+            "problems": dict(problems),
+            "loopLagSeconds": round(self._lag.last_seconds, 4),
+            "notSynced": [*self._heard.unsynced],
+            "secondsSinceHeard": ages,
+        }
+        return web.json_response(content, status=503 if problems else 200)

@@ -1,0 +1,174 @@
+"""
+One notification, from its alerts to the runs that have them.
+
+All or nothing: it is answered when every alert that a policy wants is on a run in the API server and
+every other one is counted; if anything could not be reached, nothing was promised, and what is stored
+already is recognised when it is sent again.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, TypeVar
+
+from remediator.domain.alerts import Alert
+from remediator.domain.errors import RemediatorError, Unavailable
+from remediator.domain.json import Object
+from remediator.domain.objects import ObjectRef
+from remediator.domain.receipts import Receipt
+from remediator.engine.begin import Key
+from remediator.engine.choose import Counted, Listener, Named, Wanted, choose
+from remediator.handlers.freshness import Freshness, Policies
+from remediator.handlers.keeping import Batch, Keeper, Kept
+from remediator.handlers.resolving import Resolved, Resolver
+from remediator.ports import Clock
+
+T = TypeVar("T")
+
+LOOKED_UP_AT_ONCE: Final = 16
+CHOSEN_IN_A_ROW: Final = 100
+"""How many alerts are matched before others may use the loop."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of a notification: how many alerts by receipt, and which runs have them."""
+
+    receipts: Counter[Receipt] = field(default_factory=Counter)
+    runs: set[str] = field(default_factory=set)
+
+    def to_json(self) -> Object:
+        return {
+            "alerts": {str(receipt): count for receipt, count in sorted(self.receipts.items())},
+            "runs": [*sorted(self.runs)],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyNote:
+    """What intake has to say about one policy since the process started."""
+
+    unreadable_alerts: int = 0
+    message: str = ""
+    last_alert_at: datetime | None = None
+
+
+class Taker:
+    """Takes in notifications."""
+
+    def __init__(
+        self,
+        policies: Policies,
+        freshness: Freshness,
+        resolver: Resolver,
+        keeper: Keeper,
+        clock: Clock,
+        operator_namespace: str,
+    ) -> None:
+        self._policies = policies
+        self._freshness = freshness
+        self._resolver = resolver
+        self._keeper = keeper
+        self._clock = clock
+        self._operator_namespace = operator_namespace
+        self._notes: dict[tuple[str, str], PolicyNote] = {}
+
+    def note(self, namespace: str, name: str) -> PolicyNote:
+        """What is said on the policy's status: alerts that could not be told, and when one last matched."""
+        return self._notes.get((namespace, name), PolicyNote())
+
+    async def take(self, alerts: Sequence[Alert]) -> Answer:
+        """
+        What became of each.
+
+        Raises Unavailable where that could not be brought about: nothing was promised.
+        """
+        await self._freshness.confirm()
+        wanted, counted = await self._chosen(alerts)
+        answer = Answer(Counter(choice.receipt for choice in counted))
+        batches = await self._batches(wanted)
+        for batch, kept in zip(batches, await _all_of(self._keeper.keep(batch) for batch in batches), strict=True):
+            _add(answer, batch, kept)
+        self._take_note(wanted, counted)
+        return answer
+
+    async def _chosen(self, alerts: Sequence[Alert]) -> tuple[list[Wanted], list[Counted]]:
+        listeners, now = self._policies.listeners(), self._clock.now()
+        by_namespace: dict[str, list[Listener]] = {}
+        for one in listeners:
+            by_namespace.setdefault(one.namespace, []).append(one)
+        wanted: list[Wanted] = []
+        counted: list[Counted] = []
+        for i, alert in enumerate(alerts):
+            if i % CHOSEN_IN_A_ROW == CHOSEN_IN_A_ROW - 1:
+                await asyncio.sleep(0)
+            places = {alert.labels.get("namespace", ""), self._operator_namespace}
+            audience = [one for place in sorted(places) for one in by_namespace.get(place, ())]
+            for choice in choose(alert, audience, self._operator_namespace, now):
+                if isinstance(choice, Wanted):
+                    wanted.append(choice)
+                else:
+                    counted.append(choice)
+        return wanted, counted
+
+    async def _batches(self, wanted: Sequence[Wanted]) -> list[Batch]:
+        """The alerts by key: one create or one attach for each."""
+        seen: dict[ObjectRef, Object | None] = {}
+        places = asyncio.Semaphore(LOOKED_UP_AT_ONCE)
+
+        async def placed(one: Wanted) -> Resolved:
+            if isinstance(one.place, Named):
+                return Resolved(one.place.target, one.place.message)
+            async with places:
+                return await self._resolver.resolve(one.place, one.alert.labels, seen)
+
+        grouped: dict[Key, list[tuple[Wanted, Resolved]]] = {}
+        for one, resolved in zip(wanted, await _all_of(placed(one) for one in wanted), strict=True):
+            key = Key(one.listener.namespace, one.listener.name, resolved.target.ref)
+            grouped.setdefault(key, []).append((one, resolved))
+        return [
+            Batch(
+                listener=group[0][0].listener,
+                target=group[0][1].target,
+                alerts=tuple(one.alert for one, _ in group),
+                reason="; ".join(dict.fromkeys(resolved.message for _, resolved in group if resolved.message)),
+            )
+            for group in grouped.values()
+        ]
+
+    def _take_note(self, wanted: Iterable[Wanted], counted: Iterable[Counted]) -> None:
+        now = self._clock.now()
+        for one in wanted:
+            key = (one.listener.namespace, one.listener.name)
+            before = self.note(*key)
+            self._notes[key] = PolicyNote(before.unreadable_alerts, before.message, now)
+        for said in counted:
+            if said.listener is None:
+                continue
+            key = (said.listener.namespace, said.listener.name)
+            before = self.note(*key)
+            self._notes[key] = PolicyNote(before.unreadable_alerts + 1, said.message, before.last_alert_at)
+
+
+def _add(answer: Answer, batch: Batch, kept: Kept) -> None:
+    answer.receipts.update(kept.receipts[alert.fingerprint] for alert in batch.alerts)
+    if kept.run:
+        answer.runs.add(kept.run)
+
+
+async def _all_of(work: Iterable[Awaitable[T]]) -> list[T]:
+    """
+    All results, or the first failure after all have ended: what was begun is not left behind.
+
+    Raises Unavailable for whatever the cluster answered; anything else is a mistake of ours.
+    """
+    ended = await asyncio.gather(*work, return_exceptions=True)
+    failures = [one for one in ended if isinstance(one, BaseException)]
+    for failure in failures:
+        if not isinstance(failure, RemediatorError):
+            raise failure
+    if failures:
+        raise Unavailable(str(failures[0])) from failures[0]
+    return [one for one in ended if not isinstance(one, BaseException)]
