@@ -1,0 +1,108 @@
+"""What the accounts of policies may not do although their Runbooks need it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from remediator.actions import registry
+from remediator.actions.registry import Use
+from remediator.domain.actions import ActionClass, Permission
+from remediator.domain.objects import BUILT_IN
+from remediator.domain.policies import Mode
+from remediator.engine.acceptance import AcceptedPolicy, ActionUse
+from remediator.ports import Clock, Cluster, Identity
+
+ALLOWED_SECONDS: Final = 300.0
+REFUSED_SECONDS: Final = 60.0
+"""How long an answer counts; somebody may be waiting for a binding that he just made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """
+    What is not permitted, in one sentence; empty if nothing is missing.
+
+    It is not `certain` where a policy is about all namespaces: the account may be bound in just those
+    that its alerts come from.
+    """
+
+    message: str
+    certain: bool = True
+
+
+class Accounts:
+    """Asks the API server's authorizer as the account itself, each question at most every few minutes."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, *, operator_namespace: str) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._operator_namespace = operator_namespace
+        self._answers: dict[tuple[str, Permission, str], tuple[float, str]] = {}
+
+    def forget_old_answers(self) -> None:
+        """Keep no more in memory than what still counts."""
+        now = self._clock.boot_seconds()
+        self._answers = {key: answer for key, answer in self._answers.items() if now - answer[0] < ALLOWED_SECONDS}
+
+    async def missing(self, policy: AcceptedPolicy) -> Missing:
+        """
+        What the account may not do although the Runbook needs it.
+
+        Raises Forbidden where the operator may not act as the account, Unavailable where nobody answers.
+        """
+        cluster = self._cluster.acting_as(Identity(policy.account)) if policy.account else self._cluster
+        needed = registry.permissions(_uses(policy))
+        place = _place(policy, self._operator_namespace)
+        missing = [
+            refusal
+            for permission in needed
+            if (refusal := await self._refusal(cluster, policy.account, permission, place))
+        ]
+        if not missing:
+            return Missing("")
+        path = "spec.serviceAccountName" if policy.account else "spec.runbookRef"
+        if len(missing) == len(needed) and policy.account:
+            hint = "it may do nothing of what the Runbook needs: is there such a ServiceAccount, and is it bound to a role?"
+            return Missing(f"{path}: {hint} {'; '.join(missing)}", certain=bool(place))
+        return Missing(f"{path}: {'; '.join(missing)}", certain=bool(place))
+
+    async def _refusal(self, cluster: Cluster, account: str, permission: Permission, place: str) -> str:
+        """Why the permission is not had, as it was answered at most a few minutes ago."""
+        namespace = "" if (permission.group, permission.resource.partition("/")[0]) in _CLUSTER_SCOPED else place
+        key, now = (account, permission, namespace), self._clock.boot_seconds()
+        at, refusal = self._answers.get(key, (float("-inf"), ""))
+        if now - at < (REFUSED_SECONDS if refusal else ALLOWED_SECONDS):
+            return refusal
+        allowed, why = await cluster.allowed(permission, namespace)
+        self._answers[key] = now, "" if allowed else why
+        return "" if allowed else why
+
+
+_CLUSTER_SCOPED: Final = {(kind.group, kind.plural) for kind in BUILT_IN.values() if not kind.namespaced}
+
+
+def _uses(policy: AcceptedPolicy) -> Iterator[Use]:
+    """What runs of the policy use in its mode: who only diagnoses needs no permission to change."""
+    for use in policy.runbook.uses:
+        if policy.spec.mode is not Mode.DIAGNOSE or registry.info(use.action).cls is not ActionClass.CHANGE:
+            yield _use(use)
+
+
+def _use(use: ActionUse) -> Use:
+    return Use(use.action, use.parameters.model_dump(by_alias=True, exclude_unset=True), use.targets)
+
+
+def _place(policy: AcceptedPolicy, operator_namespace: str) -> str:
+    """
+    The namespace in which the account must be allowed: empty for all of them.
+
+    A policy in the operator's namespace that names one namespace, in its target or in a matcher,
+    needs no more than that one.
+    """
+    if policy.namespace != operator_namespace:
+        return policy.namespace
+    rule = policy.spec.target
+    if rule is not None and rule.namespace is not None and "${" not in rule.namespace:
+        return rule.namespace
+    named = {matcher.value for matcher in policy.matchers if matcher.name == "namespace" and matcher.operator == "="}
+    return named.pop() if len(named) == 1 else ""
