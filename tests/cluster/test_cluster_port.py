@@ -3,9 +3,11 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from contract.ports.cluster_promises import (
     CONFIG_MAP,
@@ -22,7 +24,7 @@ from localcluster.api import ApiError
 from localcluster.processes import moments
 from remediator.adapters.clock import SystemClock
 from remediator.adapters.cluster import KubeCluster
-from remediator.adapters.kube import KubeApi, from_kubeconfig
+from remediator.adapters.kube import KubeApi, from_kubeconfig, in_cluster
 from remediator.domain.actions import Permission
 from remediator.domain.errors import Forbidden, NotFound, Rejected, RemediatorError, Unavailable
 from remediator.domain.json import Object, dig, dig_list, dig_text
@@ -239,6 +241,44 @@ async def test_who_may_not_impersonate_is_forbidden_to(cluster: LocalCluster, na
 
         with pytest.raises(Forbidden, match="cannot impersonate"):
             await someone_else.read(ObjectRef.of("ConfigMap", namespace, "one"))
+
+
+async def test_a_pod_uses_its_service_account(
+    cluster: LocalCluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, port = cluster.server.removeprefix("https://").split(":")
+    (tmp_path / "token").write_text(cluster.service_account_token(namespace, "default"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    for name, file in (("TOKEN", tmp_path / "token"), ("CERT", cluster.ca_file)):
+        monkeypatch.setattr(f"kubernetes.aio.config.incluster_config.SERVICE_{name}_FILENAME", str(file))
+
+    async with KubeApi(in_cluster(), SystemClock()) as opened:
+        with pytest.raises(Forbidden, match=f"system:serviceaccount:{namespace}:default"):
+            await KubeCluster(opened).read(ObjectRef.of("ConfigMap", namespace, "one"))
+
+
+async def test_an_exec_plugin_gives_the_token(cluster: LocalCluster, namespace: str, tmp_path: Path) -> None:
+    credential = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": {"token": cluster.service_account_token(namespace, "default")},
+    }
+    (tmp_path / "credential").write_text(json.dumps(credential))
+    config = yaml.safe_load(cluster.admin_kubeconfig.read_text())
+    for user in config["users"]:
+        user["user"] = {
+            "exec": {
+                "apiVersion": "client.authentication.k8s.io/v1",
+                "command": "cat",
+                "args": [str(tmp_path / "credential")],
+            }
+        }
+    (tmp_path / "config").write_text(yaml.safe_dump(config))
+
+    async with KubeApi(from_kubeconfig(str(tmp_path / "config")), SystemClock()) as opened:
+        with pytest.raises(Forbidden, match=f"system:serviceaccount:{namespace}:default"):
+            await KubeCluster(opened).read(ObjectRef.of("ConfigMap", namespace, "one"))
 
 
 async def test_a_token_that_is_not_good_is_unavailable_and_names_no_token(

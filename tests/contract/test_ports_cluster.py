@@ -20,6 +20,7 @@ class FakeWorld:
         self.cluster = FakeCluster()
         self.cluster.add_namespace(self.namespace)
         self.cluster.serve(WIDGET)
+        self.cluster.add({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}})
 
     async def grant(self, account: str, permissions: list[Permission]) -> None:
         self.cluster.permit_only(account, permissions)

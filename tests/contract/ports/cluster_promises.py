@@ -59,6 +59,7 @@ def deployment(name: str, namespace: str, *, replicas: int = 2, image: str = "ex
                 "spec": {
                     "nodeSelector": {"local.remediator.dev/tier": "simulated"},
                     "tolerations": [{"operator": "Exists"}],
+                    "terminationGracePeriodSeconds": 1,
                     "containers": [{"name": "main", "image": image}],
                 },
             },
@@ -583,6 +584,51 @@ class ClusterPromises:
         sets = await world.cluster.list(REPLICA_SET, world.namespace, labels="app=shop")
         owner = dig_list(sets.items[0], "metadata", "ownerReferences")[0]
         assert (owner["kind"], owner["name"], owner["uid"]) == ("Deployment", "shop", uid(made))
+
+    @pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+    async def test_other_workloads_roll_and_keep_their_revisions(self, world: World, kind: str) -> None:
+        if not world.has_controllers:
+            pytest.skip("nothing rolls where only an API server runs")
+        obj = deployment("db", world.namespace, replicas=2)
+        spec = dig_object(obj, "spec")
+        if kind == "StatefulSet":
+            spec["serviceName"] = "db"
+        else:
+            del spec["replicas"]
+        made = await world.cluster.create(BUILT_IN[kind], obj)
+        ref = ObjectRef.to(made, BUILT_IN[kind])
+
+        async def rolled_out() -> Object | None:
+            read = await world.cluster.read(ref)
+            status = dig_object(read, "status")
+            if kind == "StatefulSet":
+                done = status.get("updatedReplicas") == status.get("readyReplicas") == 2 and (
+                    status.get("currentRevision") == status.get("updateRevision")
+                )
+            else:
+                wanted = status.get("desiredNumberScheduled")
+                done = bool(wanted) and (
+                    status.get("updatedNumberScheduled") == status.get("numberAvailable") == wanted
+                )
+            return read if done and status.get("observedGeneration") == generation(read) else None
+
+        async def revisions() -> list[tuple[int, str]]:
+            found = await world.cluster.list(BUILT_IN["ControllerRevision"], world.namespace, labels="app=db")
+            path = ("data", "spec", "template", "spec", "containers", 0, "image")
+            return sorted((dig_int(item, "revision"), dig_text(item, *path)) for item in found.items)
+
+        image = "/spec/template/spec/containers/0/image"
+        assert await world.eventually(rolled_out)
+        pods = await world.cluster.list(POD, world.namespace, labels="app=db")
+        assert dig_text(pods.items[0], "metadata", "labels", "controller-revision-hash")
+        owner = dig_list(pods.items[0], "metadata", "ownerReferences")[0]
+        assert (owner["kind"], owner["uid"]) == (kind, uid(made))
+        await world.cluster.patch(ref, [op("replace", image, "example.com/shop:2")])
+        assert await world.eventually(rolled_out)
+        assert await revisions() == [(1, "example.com/shop:1"), (2, "example.com/shop:2")]
+        await world.cluster.patch(ref, [op("replace", image, "example.com/shop:1")])
+        assert await world.eventually(rolled_out)
+        assert await revisions() == [(2, "example.com/shop:2"), (3, "example.com/shop:1")]
 
     async def test_a_deleted_pod_of_a_deployment_is_replaced_by_another(self, world: World) -> None:
         if not world.has_controllers:
