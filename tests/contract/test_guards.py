@@ -4,11 +4,11 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from worlds import UNREADABLE, facts, fence, policy, run, runbook, step
 
 from remediator.domain.verdicts import Allow, Deny, Wait
 from remediator.engine import guards
 from remediator.engine.guards import BEFORE_CHANGE, BEFORE_UNDO, Guard, Question, first_objection
+from worlds import UNREADABLE, facts, fence, policy, run, runbook, step
 
 CHAINS = {"BEFORE_CHANGE": BEFORE_CHANGE, "BEFORE_UNDO": BEFORE_UNDO}
 

@@ -3,6 +3,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
+from remediator.domain.guardrails import Fence
+from remediator.domain.locks import LockState, PastChange
+from remediator.domain.runs import StepState
+from remediator.domain.verdicts import Allow, Deny, Reason, Wait
+from remediator.engine.facts import Seen
+from remediator.engine.guards import BEFORE_CHANGE, BEFORE_UNDO, Question, first_objection
 from worlds import (
     FIRING,
     NOON,
@@ -16,13 +23,6 @@ from worlds import (
     runbook,
     step,
 )
-
-from remediator.domain.guardrails import Fence
-from remediator.domain.locks import LockState, PastChange
-from remediator.domain.runs import StepState
-from remediator.domain.verdicts import Allow, Deny, Reason, Wait
-from remediator.engine.facts import Seen
-from remediator.engine.guards import BEFORE_CHANGE, BEFORE_UNDO, Question, first_objection
 
 
 def ask(question: Question, chain: Any = BEFORE_CHANGE) -> Any:

@@ -73,10 +73,10 @@ def _look(run: Run, facts: Facts) -> Run | tuple[Run, Move]:
     status = run.status
     if run.is_ended:
         return run, Hold(None)
-    if status.resolved is None:
-        return run, Accept()
     if status.ending is not None:
         return _close(run, facts)
+    if status.resolved is None:
+        return run, Accept()
     if facts.runbook is None:
         return _wait(run, facts, Reason.FACT_UNKNOWN, f"the Runbook's content cannot be read: {facts.runbook_problem}")
     if not status.attempts:

@@ -5,9 +5,12 @@ Built once in `main` and handed on; nothing in it decides anything.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
+from remediator.domain.guardrails import Fence
+from remediator.domain.json import Object
 from remediator.domain.runs import Run
-from remediator.handlers.definitions import Definitions
+from remediator.engine.acceptance import AcceptedPolicy, AcceptedRunbook
 from remediator.ports import (
     AlertSource,
     Clock,
@@ -19,6 +22,26 @@ from remediator.ports import (
     Metrics,
     Notifier,
 )
+
+
+class Known(Protocol):
+    """What the operator knows of its own kinds, at this moment."""
+
+    def policy_of(self, run: Run) -> tuple[AcceptedPolicy | None, str]:
+        """The policy that started the run, or why it cannot be used; None and no reason for a run by hand."""
+        ...
+
+    def runbook_for(self, namespace: str, name: str, asking: str) -> tuple[AcceptedRunbook | None, str]:
+        """The Runbook, if it is accepted and shared with the namespace that asks, or why it cannot be used."""
+        ...
+
+    def fence(self, namespace: str) -> Fence | None:
+        """What the Guardrails say of a namespace (empty: of cluster-scoped objects); None while that is not known."""
+        ...
+
+    def namespace(self, name: str) -> Object:
+        """The Namespace's metadata; empty where it is not known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +57,7 @@ class Outside:
     events: KubernetesEvents
     evidence: Evidence
     clock: Clock
-    definitions: Definitions
+    definitions: Known
     namespace: str
     """The operator's own."""
 

@@ -58,6 +58,8 @@ FRESH_SECONDS: Final = 5.0
 
 RETRY_SECONDS: Final = 3.0
 TRIES: Final = 5
+MOVES_AT_ONCE: Final = 200
+"""After so many moves another run gets its turn."""
 
 Admission = Callable[[Run], Awaitable[tuple[Any, str] | None]]
 
@@ -107,7 +109,7 @@ class Reconciler:
         stored = run
         own: set[str] = set()  # tokens whose intent this very pass has written
         facts: Facts | None = None
-        while True:
+        for _ in range(MOVES_AT_ONCE):
             book, problem = await self._book(run)
             if facts is None:
                 facts = await self._gatherer.facts(run, book, problem, wants(run, book))
@@ -133,6 +135,8 @@ class Reconciler:
             if done.again is not None:
                 await self._store_if_changed(run, stored)
                 return done.again.total_seconds()
+        await self._store_if_changed(run, stored)
+        return 0.0
 
     async def _perform(self, run: Run, move: Move, facts: Facts, own: set[str]) -> Done:
         performer = self._performer

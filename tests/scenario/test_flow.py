@@ -1,0 +1,277 @@
+"""The whole flow on fakes: what is written, in which order, and how runs end."""
+
+from datetime import timedelta
+from typing import Any
+
+import yaml
+
+from known import Given
+from remediator.actions import registry
+from remediator.domain.alerts import Alert
+from remediator.domain.errors import Unavailable
+from remediator.domain.json import Object, dig, dig_list
+from remediator.domain.objects import ObjectRef
+from remediator.domain.runs import Run, RunOutcome, StepState
+from remediator.engine.acceptance import accept_policy, accept_runbook
+from remediator.testing import NOON
+from remediator.testing.world import World, transcript
+from worlds import fence
+
+CHECKOUT = ObjectRef.of("Deployment", "shop", "checkout")
+
+BIGGER = """
+targets: [Deployment]
+diagnose:
+- name: history
+  rolloutHistory: {}
+remedies:
+- name: bigger
+  steps:
+  - name: raise
+    setEnv: {container: app, vars: {QUEUE: {value: "500"}}}
+  verify:
+  - rollout: {within: 5m}
+  - alertResolved: {quietFor: 2m, within: 20m}
+"""
+
+FIRING = Alert(
+    fingerprint="4f2a81c09be2d713",
+    status="firing",
+    labels={"alertname": "QueueFull", "namespace": "shop", "deployment": "checkout"},
+    annotations={},
+    starts_at=NOON - timedelta(minutes=5),
+    ends_at=None,
+    generator_url="",
+)
+
+
+def deployment(image: str = "shop:1") -> Object:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "checkout", "namespace": "shop"},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": {"app": "checkout"}},
+            "template": {
+                "metadata": {"labels": {"app": "checkout"}},
+                "spec": {"containers": [{"name": "app", "image": image}]},
+            },
+        },
+    }
+
+
+def world(
+    book: str = BIGGER, *, allow: tuple[str, ...] = ("setEnv", "restart", "rollback", "scale"), **policy: Any
+) -> World:
+    accepted = accept_runbook("shop", "queue", "rb-uid", 1, yaml.safe_load(book), registry)
+    spec = {
+        "matchers": ['alertname="QueueFull"'],
+        "runbookRef": {"name": "queue"},
+        "mode": "Automatic",
+        "serviceAccountName": "fixer",
+        "grace": "0s",
+        **policy,
+    }
+    known = Given(book=accepted, allowed=fence(*allow))
+    known.policy = accept_policy(
+        "shop", "queue", "policy-uid", 1, spec, accepted, operator_namespace="remediator-system", can_ask=True
+    )
+    made = World(known)
+    made.cluster.add(deployment())
+    made.cluster.tick()
+    return made
+
+
+async def fired(made: World) -> Run:
+    known = made.outside.definitions
+    assert isinstance(known, Given)
+    return await made.open_run(known.policy, CHECKOUT, FIRING)
+
+
+def queue(made: World) -> Any:
+    containers = dig_list(made.cluster.get(CHECKOUT), "spec", "template", "spec", "containers")
+    return {entry["name"]: entry["value"] for entry in dig_list(containers[0], "env")}.get("QUEUE")
+
+
+def stamped(made: World) -> int:
+    return len([w for w in made.cluster.changes if w.ref == CHECKOUT and w.identity.account])
+
+
+async def test_a_remedy_that_helps_ends_the_run_as_remediated() -> None:
+    made = world()
+    made.resolve_when(lambda: queue(made) == "500")
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.REMEDIATED, transcript(run)
+    assert queue(made) == "500"
+    assert stamped(made) == 1
+
+
+async def test_every_change_is_on_the_record_as_intended_before_it_is_made() -> None:
+    made = world()
+    made.resolve_when(lambda: queue(made) == "500")
+
+    await made.settle(await fired(made))
+
+    intended: set[str] = set()
+    for write in made.cluster.changes:
+        if write.ref.kind == "RunbookRun":
+            for attempt in dig_list(write.obj, "status", "attempts"):
+                intended |= {str(s.get("token")) for s in dig_list(attempt, "steps") if s.get("state") == "Intended"}
+        elif write.identity.account:
+            token = dig(write.obj, "metadata", "annotations", "remediator.dev/step")
+            assert token in intended, f"{write} was not intended"
+
+
+async def test_at_most_four_writes_lead_from_the_alert_to_the_change() -> None:
+    made = world()
+    before = len(made.cluster.changes)
+
+    run = await fired(made)
+    await made.look(run)
+
+    writes = made.cluster.changes[before:]
+    change = next(i for i, w in enumerate(writes) if w.ref == CHECKOUT)
+    own = [w for w in writes[: change + 1] if w.ref.kind != "ConfigMap"]  # the Runbook's content is frozen once for all
+    lock = 1  # the fake keeps its Lease elsewhere
+    assert len(own) + lock <= 4, [str(w) for w in own]
+
+
+async def test_a_remedy_that_does_not_help_is_taken_back_and_somebody_is_told() -> None:
+    made = world()
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.UNDONE, transcript(run)
+    assert queue(made) is None
+    assert [sent.receiver for sent in made.notifier.sent] == ["default"]
+
+
+async def test_what_somebody_else_set_meanwhile_is_not_taken_back() -> None:
+    made = world()
+
+    def meddle() -> None:
+        if queue(made) == "500":
+            made.cluster.change(
+                CHECKOUT,
+                lambda obj: dig_list(obj, "spec", "template", "spec", "containers")[0].update(
+                    env=[{"name": "QUEUE", "value": "900"}]
+                ),
+            )
+
+    made.meanwhile.append(meddle)
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.FAILED, transcript(run)
+    assert queue(made) == "900"
+    assert run.status.ending is not None
+    assert run.status.ending.reason == "UndoConflict"
+
+
+async def test_a_dry_run_changes_nothing_and_shows_the_difference() -> None:
+    made = world(mode="DryRun")
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.DRY_RUN, transcript(run)
+    assert queue(made) is None
+    assert "QUEUE" in run.status.attempts[0].steps[0].diff
+
+
+async def test_a_diagnosis_says_which_remedy_would_be_carried_out() -> None:
+    made = world(mode="Diagnose")
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.DIAGNOSED, transcript(run)
+    assert run.status.remedy == "bigger"
+    assert stamped(made) == 0
+
+
+async def test_nothing_is_changed_where_no_guardrail_allows_it() -> None:
+    made = world(allow=("restart",))
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.REFUSED, transcript(run)
+    assert queue(made) is None
+
+
+async def test_an_alert_that_resolves_in_its_grace_needs_nothing() -> None:
+    made = world(grace="5m")
+    made.resolve_when(lambda: True)
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.NOT_NEEDED, transcript(run)
+    assert stamped(made) == 0
+
+
+async def test_a_lost_reply_does_not_repeat_the_change() -> None:
+    made = world()
+    made.resolve_when(lambda: queue(made) == "500")
+    run = await fired(made)
+    made.cluster.fail_next(1, Unavailable("the connection was reset"), verb="patch", done=True)
+
+    run = await made.settle(run)
+
+    assert run.status.outcome is RunOutcome.REMEDIATED, transcript(run)
+    assert stamped(made) == 1
+
+
+async def test_an_operator_that_is_restarted_between_any_two_looks_goes_on() -> None:
+    made = world()
+    made.resolve_when(lambda: queue(made) == "500")
+    made.meanwhile.append(lambda: made.new_operator() and None)
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.REMEDIATED, transcript(run)
+    assert stamped(made) == 1
+
+
+async def test_a_target_that_is_gone_releases_its_alerts() -> None:
+    made = world()
+    run = await fired(made)
+    await made.cluster.delete(CHECKOUT)
+
+    run = await made.settle(run)
+
+    assert run.status.outcome is RunOutcome.TARGET_GONE
+    assert not run.status.outcome.covers
+
+
+async def test_an_unknown_condition_stops_the_choice_and_says_what_was_missing() -> None:
+    book = BIGGER.replace("- name: bigger\n", "- name: bigger\n  when: diagnosis.history.revisions.size() > 0\n")
+    made = world(book)
+    made.cluster.forbid("system:serviceaccount:shop:fixer", "list", "replicasets")
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.NO_REMEDY, transcript(run)
+    assert run.status.ending is not None
+    assert run.status.ending.reason == "FactUnknown"
+    assert "bigger" in run.status.ending.message
+
+
+async def test_a_remedy_that_is_planned_on_a_missing_container_is_refused_with_the_reason() -> None:
+    made = world(BIGGER.replace("container: app", "container: other"))
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.REFUSED, transcript(run)
+    assert run.status.attempts[0].steps == []
+
+
+async def test_a_rollout_that_never_becomes_ready_disproves_the_remedy() -> None:
+    made = world()
+    made.cluster.controllers.never_ready = lambda template: bool(dig(template, "spec", "containers", 0, "env"))
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.UNDONE, transcript(run)
+    assert queue(made) is None
+    assert run.status.attempts[0].steps[0].state is StepState.FAILED
