@@ -2,7 +2,7 @@
 
 import json
 import re
-import subprocess  # noqa: TID251 - another interpreter, to compare
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,7 @@
 """What an installation may do, read from the manifests as kustomize builds them."""
 
 import shutil
-import subprocess  # noqa: TID251 - kubectl and amtool build and check what is deployed
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from typing import Any

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from remediator.domain.guardrails import GuardrailSpec
+from remediator.domain.names import LABEL_LIMIT
 from remediator.domain.objects import GUARDRAIL, POLICY, RUN, RUNBOOK, Kind
 from remediator.domain.policies import MAX_POLICY_NAME, AlertPolicySpec
 from remediator.domain.runbooks import RunbookSpec
@@ -56,6 +57,12 @@ def _ready(column: str = "status") -> str:
     return f'.status.conditions[?(@.type=="Ready")].{column}'
 
 
+def _short_name(longest: int, why: str) -> Rule:
+    return Rule(
+        f"self.metadata.name.size() <= {longest}", f"metadata.name: at most {longest} characters here, as {why}"
+    )
+
+
 READY: Final = Column("Ready", _ready(), "Whether it can be used.")
 WHY: Final = Column("Why", _ready("message"), "Why it is not Ready.", wide=True)
 
@@ -96,12 +103,7 @@ KINDS: Final = (
             WHY,
         ),
         selectable=(".spec.runbookRef.name", ".spec.mode"),
-        rules=(
-            Rule(
-                f"self.metadata.name.size() <= {MAX_POLICY_NAME}",
-                f"metadata.name: that of an AlertPolicy has at most {MAX_POLICY_NAME} characters, as the names of its runs begin with it",
-            ),
-        ),
+        rules=(_short_name(MAX_POLICY_NAME, "the names of its runs begin with it"),),
     ),
     Served(
         RUN,
@@ -131,6 +133,7 @@ KINDS: Final = (
             ".status.state",
             ".status.outcome",
         ),
+        rules=(_short_name(LABEL_LIMIT, "labels carry it"),),
     ),
     Served(
         GUARDRAIL,
