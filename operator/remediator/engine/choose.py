@@ -93,7 +93,7 @@ class Counted:
     message: str = ""
 
 
-Choice: TypeAlias = "Wanted | Counted"
+Choice: TypeAlias = Wanted | Counted
 
 
 def listener(obj: Object, accepted: AcceptedPolicy | None) -> Listener:
