@@ -181,6 +181,37 @@ def test_deep_and_long_texts_are_refused_or_evaluated(text: str) -> None:
     outcome(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[optional.none()]",
+        "{'a': optional.none()}",
+        "dyn(optional.none())",
+        "true ? optional.none() : dyn(1)",
+        "diagnosis.pods.items.map(p, p.?owner)",
+        "optional.of(optional.of(1)).orValue(optional.none())",
+        "type(optional.none()) == type(1)",
+    ],
+)
+def test_an_optional_value_must_be_resolved_before_it_is_kept(text: str) -> None:
+    assert "write .orValue(…) after it" in outcome(text) or "end with .orValue(…)" in outcome(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[?optional.none(), 1]", "[1]"),
+        ("{?'a': target.spec.?x, 'b': 1}", "{'b': 1}"),
+        ("target.spec.?x.?y.orValue('z')", "'z'"),
+        ("optional.of(1).optMap(x, x + 1).orValue(0)", "2"),
+        ("optional.none().or(optional.of(1)).value()", "1"),
+        ("params.list[?5].orValue('none')", "'none'"),
+    ],
+)
+def test_an_optional_value_that_is_resolved_is_a_value(text: str, value: str) -> None:
+    assert outcome(text) == f"Known(value={value})"
+
+
 def test_an_expression_of_more_than_two_kilobytes_is_refused() -> None:
     assert "at most 2,048 bytes, this one has 2,050" in outcome("'" + "é" * 1_024 + "'")
 

@@ -301,6 +301,23 @@ def test_dividing_what_turns_out_to_be_whole_numbers_is_unknown() -> None:
     assert truth("target.spec.a / target.spec.b == 3.5", READ, target={"spec": {"a": 7.0, "b": 2.0}})[0] is Truth.TRUE
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("share(1, 0) > 0.5", "share(1, 0) > 0.5 has no value: share(): the whole is 0"),
+        ("params.ratio / 0.0 > 1.0", "division by 0"),
+        ("max([1].filter(x, x > 1)) > 0", "max() of a list that must not be empty"),
+        ("quantity('much') > 1.0", "'much' is not a quantity"),
+        ("timestamp('noon') < now", "String to Timestamp conversion failed"),
+    ],
+)
+def test_the_answer_says_what_could_not_be_computed(text: str, says: str) -> None:
+    _, missing = truth(text, READ, params={"ratio": 1.0})
+
+    assert missing is not None
+    assert says in missing.message
+
+
 def test_a_list_that_is_too_long_is_unknown_instead_of_cut() -> None:
     pods = {**READ, "items": [POD] * (MAX_ITEMS + 1)}
 

@@ -7,22 +7,22 @@ and what to write instead.
 """
 
 import copy
-import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cel_expr_python import cel
-from google.protobuf.message import DecodeError
 from pydantic import BaseModel
 
 from remediator.domain.errors import InvalidExpression, Problem
 from remediator.domain.expressions import lookup, syntax, templates
 from remediator.domain.expressions.expression import RUNTIME, Expression, Result, extensions
-from remediator.domain.expressions.functions import FOR_THE_COMPILER, USE_SHARE
+from remediator.domain.expressions.functions import FOR_THE_COMPILER
 from remediator.domain.expressions.growth import GrowsTooLarge, growth
-from remediator.domain.expressions.places import ALLOWED, ROOTS, Place
-from remediator.domain.expressions.refusals import instead, problems
+from remediator.domain.expressions.paths import fields_of_messages, keys_of, paths_of
+from remediator.domain.expressions.pitfalls import refuse_pitfalls
+from remediator.domain.expressions.places import ALLOWED, Place
+from remediator.domain.expressions.refusals import instead
 from remediator.domain.expressions.rewriting import Rewriting
 from remediator.domain.expressions.shapes import (
     ANYTHING,
@@ -37,17 +37,16 @@ from remediator.domain.expressions.shapes import (
     Shape,
     type_name,
 )
+from remediator.domain.expressions.sources import Source
 from remediator.domain.expressions.syntax import Node
 from remediator.domain.expressions.templates import Rendering, Template
 from remediator.domain.json import JSON
 
 SECRET_REF: Final = "secretRef"  # noqa: S105 - the name of a type
-MAX_TEXT_BYTES: Final = 2_048
 _MAX_TEMPLATE: Final = 16_384
 _DEEPEST_TREE: Final = 64
 
 _NAMED: Final = frozenset({"diagnosis", "latest", "steps", "params", "variables"})
-_WHOLE_DIVISIONS: Final = frozenset({"divide_int64", "divide_uint64"})
 
 PARAMETER_SHAPES: Final[Mapping[str, Shape]] = {
     **dict.fromkeys(("string", "duration", "quantity", "enum"), Kind.STRING),
@@ -163,7 +162,7 @@ class Checker:
         Raises:
             InvalidExpression: with the path, the position, and what to write instead.
         """
-        return self._compile(_Source(text, path), place, result, earlier)
+        return self._compile(Source(text, path), place, result, earlier)
 
     def template(self, text: str, *, place: Place, path: str, earlier: Collection[str] | None = None) -> Template:
         """
@@ -172,7 +171,7 @@ class Checker:
         Raises:
             InvalidExpression: with the path, the position, and what to write instead.
         """
-        whole = _Source(text, path)
+        whole = Source(text, path)
         if len(text) > _MAX_TEMPLATE:
             raise whole.refused(0, f"a text of at most {_MAX_TEMPLATE:,} characters, this one has {len(text):,}")
         try:
@@ -185,7 +184,7 @@ class Checker:
             if not is_expression:
                 compiled.append(part)
                 continue
-            source = _Source(part, path, text, offset)
+            source = Source(part, path, text, offset)
             made = self._compile(source, place, Result.ANY, earlier)
             if not alone and made.type.name().startswith(("LIST", "MAP", "remediator.", "TYPE", "BYTES")):
                 raise source.refused(
@@ -265,7 +264,7 @@ class Checker:
         found: list[Problem] = []
         for index, (name, text) in enumerate(self._scope.variables.items()):
             path = f"spec.variables[{index}].expression"
-            source = _Source(text, path)
+            source = Source(text, path)
             try:
                 made = self._compile(source, Place.VARIABLE, Result.ANY, None)
                 kind = made.type.name()
@@ -284,7 +283,7 @@ class Checker:
         if found:
             raise InvalidExpression(found)
 
-    def _compile(self, source: "_Source", place: Place, result: Result, earlier: Collection[str] | None) -> Expression:
+    def _compile(self, source: Source, place: Place, result: Result, earlier: Collection[str] | None) -> Expression:
         source.refuse_unreadable()
         with source.translating(self._catalogue.messages):
             tree = syntax.parsed(_PARSER.compile(source.text, disable_check=True).serialize())
@@ -293,7 +292,7 @@ class Checker:
             compiled = self._environment.compile(source.text)
             checked = syntax.checked(compiled.serialize())
             of = compiled.return_type()
-        self._refuse_pitfalls(source, checked)
+        refuse_pitfalls(source, checked)
         self._refuse_other_results(source, of.name(), result)
         try:
             size = growth(checked, {name: made.growth for name, made in self._variables.items()})
@@ -303,7 +302,7 @@ class Checker:
             {f"variables.{name}": made.type.name() for name, made in self._variables.items()},
             frozenset(f"{root}.{name}" for root in ("diagnosis", "latest") for name in self._scope.for_each),
         )
-        paths, marked = dict(_keys(checked.expr)), frozenset(_fields_of_messages(checked))
+        paths, marked = dict(keys_of(checked.expr)), frozenset(fields_of_messages(checked))
         with source.translating(self._catalogue.messages):
             program = RUNTIME.deserialize(rewriting.apply(checked))
         untyped = rewriting.untyped or any(
@@ -323,10 +322,10 @@ class Checker:
             _marked=marked,
         )
 
-    def _names(self, source: "_Source", tree: Node, place: Place, earlier: Collection[str] | None) -> frozenset[str]:
+    def _names(self, source: Source, tree: Node, place: Place, earlier: Collection[str] | None) -> frozenset[str]:
         names: set[str] = set()
         found: list[Problem] = []
-        for path, at in _paths(tree.expr, frozenset()):
+        for path, at in paths_of(tree.expr, frozenset()):
             wrong = self._objection(path, place, earlier)
             if wrong:
                 found.append(source.problem(source.offset_of(tree, at), wrong))
@@ -366,26 +365,7 @@ class Checker:
             return f"{root}.{name} does not come before this{instead(name, earlier)}"
         return ""
 
-    def _refuse_pitfalls(self, source: "_Source", tree: Node) -> None:
-        overloads = {entry.id: list(entry.reference.overload_id) for entry in tree.references}
-        optional = {entry.id for entry in tree.types if entry.type.abstract_type.name == "optional_type"}
-        for node in _all(tree.expr):
-            kind = node.WhichOneof("kind")
-            at = source.offset_of(tree, node.id)
-            for child in syntax.children(node):
-                if child.id in optional and not _takes_optional(node, child, optional):
-                    raise source.refused(
-                        source.offset_of(tree, child.id), "this may be absent; write .orValue(…) after it"
-                    )
-            if kind == "call_expr" and node.call_expr.function == "_/_":
-                if overloads.get(node.id) and _WHOLE_DIVISIONS.issuperset(overloads[node.id]):
-                    raise source.refused(at, USE_SHARE)
-            elif kind == "struct_expr" and node.struct_expr.message_name:
-                raise source.refused(at, "a message cannot be made here; write a map: {'name': value}")
-            elif kind == "const_expr" and not math.isfinite(node.const_expr.double_value):
-                raise source.refused(at, "the number is too large")
-
-    def _refuse_other_results(self, source: "_Source", of: str, result: Result) -> None:
+    def _refuse_other_results(self, source: Source, of: str, result: Result) -> None:
         if of.startswith("optional_type"):
             raise source.refused(0, "the result may be absent; end with .orValue(…)")
         fitting = _FITTING.get(result)
@@ -395,146 +375,3 @@ class Checker:
 
 _CALLED: Final = {"diagnosis": "diagnostic", "latest": "diagnostic", "steps": "step", "params": "parameter"}
 _PARSER: Final = cel.NewEnv(extensions=extensions())
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The text of an expression and where it stands: in a field, or in a template of one."""
-
-    text: str
-    path: str
-    whole: str = ""
-    start: int = 0
-
-    def refuse_unreadable(self) -> None:
-        if not self.text.strip():
-            raise self.refused(0, "an expression is missing")
-        try:
-            size = len(self.text.encode())
-        except UnicodeEncodeError:
-            raise self.refused(0, "the text is not valid Unicode") from None
-        if size > MAX_TEXT_BYTES:
-            raise self.refused(0, f"an expression has at most {MAX_TEXT_BYTES:,} bytes, this one has {size:,}")
-
-    def problem(self, offset: int, message: str) -> Problem:
-        before = (self.whole or self.text)[: self.start + offset]
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        return Problem(self.path, f"{line}:{column}: {message}")
-
-    def refused(self, offset: int, message: str) -> InvalidExpression:
-        return InvalidExpression([self.problem(offset, message)])
-
-    def offset_of(self, tree: Node, node_id: int) -> int:
-        return next((entry.offset for entry in tree.source_info.positions if entry.id == node_id), 0)
-
-    def offset_at(self, line: int, column: int) -> int:
-        """The offset of a position that the compiler counted in this text alone."""
-        lines = self.text.split("\n")[: line - 1]
-        return min(sum(len(each) + 1 for each in lines) + column - 1, len(self.text))
-
-    def translating(self, messages: Mapping[str, Message]) -> "_Translating":
-        return _Translating(self, messages)
-
-
-@dataclass(frozen=True)
-class _Translating:
-    """Turns what the compiler raises inside the block into InvalidExpression."""
-
-    source: _Source
-    messages: Mapping[str, Message]
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (DecodeError, RecursionError)):
-            raise self.source.refused(0, "nested too deeply; give a part of it a name under variables") from None
-        if isinstance(error, RuntimeError):
-            raise InvalidExpression(
-                self.source.problem(self.source.offset_at(line, column), message)
-                for line, column, message in problems(str(error), self.messages)
-            ) from None
-
-
-_OF_OPTIONALS: Final = frozenset({"_?._", "_[?_]", "orValue", "or", "value", "hasValue"})
-
-
-def _takes_optional(node: Node, child: Node, optional: Collection[int]) -> bool:
-    """
-    Whether a value that may be absent may stand there.
-
-    One that got into a list, a map or an untyped value would end the whole process when it is
-    handed to Python, so it has to be resolved before.
-    """
-    kind = node.WhichOneof("kind")
-    if kind == "call_expr" and node.call_expr.function in _OF_OPTIONALS:
-        return True
-    if kind == "list_expr":
-        at = [element.id for element in node.list_expr.elements].index(child.id)
-        return at in node.list_expr.optional_indices
-    if kind == "struct_expr":
-        return any(entry.optional_entry and entry.value.id == child.id for entry in node.struct_expr.entries)
-    if kind == "comprehension_expr":
-        return node.id in optional and child.id == node.comprehension_expr.result.id
-    return node.id in optional and kind in ("select_expr", "call_expr")
-
-
-def _all(node: Node) -> Iterator[Node]:
-    yield node
-    for child in syntax.children(node):
-        yield from _all(child)
-
-
-def _paths(node: Node, bound: frozenset[str]) -> Iterator[tuple[tuple[str, ...], int]]:
-    """The paths of an expression that begin with one of our names, each with its place in the text."""
-    path = _whole_path(node, bound)
-    if path is not None and path[0] in ROOTS:
-        yield path, _leftmost(node).id
-        return
-    for child, inner in syntax.scoped_children(node, bound):
-        yield from _paths(child, inner)
-
-
-def _whole_path(node: Node, bound: frozenset[str]) -> tuple[str, ...] | None:
-    kind = node.WhichOneof("kind")
-    if kind == "select_expr" and node.select_expr.test_only:
-        before = syntax.path_of(node.select_expr.operand, bound)
-        return (*before, node.select_expr.field) if before else None
-    if kind == "call_expr" and node.call_expr.function == "_?._":
-        before = _whole_path(node.call_expr.args[0], bound)
-        return (*before, node.call_expr.args[1].const_expr.string_value) if before else None
-    return syntax.path_of(node, bound) if kind in ("select_expr", "ident_expr") else None
-
-
-def _leftmost(node: Node) -> Node:
-    while node.WhichOneof("kind") in ("select_expr", "call_expr"):
-        node = node.select_expr.operand if node.WhichOneof("kind") == "select_expr" else node.call_expr.args[0]
-    return node
-
-
-def _keys(node: Node) -> Iterator[tuple[str, str]]:
-    """Every key the expression asks for, with the whole path to it as a person would write it."""
-    for each in _all(node):
-        written = _written(each)
-        if written is not None and "." in written:
-            yield written.rpartition(".")[2], written
-
-
-def _fields_of_messages(tree: Node) -> Iterator[str]:
-    messages = {entry.id for entry in tree.types if entry.type.WhichOneof("kind") == "message_type"}
-    for node in _all(tree.expr):
-        if node.WhichOneof("kind") == "select_expr" and node.select_expr.operand.id in messages:
-            yield node.select_expr.field
-
-
-def _written(node: Node) -> str | None:
-    kind = node.WhichOneof("kind")
-    if kind == "ident_expr":
-        return str(node.ident_expr.name)
-    if kind == "select_expr":
-        before = _written(node.select_expr.operand)
-        return f"{before}.{node.select_expr.field}" if before else None
-    if kind == "call_expr" and node.call_expr.function in ("_[_]", "_[?_]", "_?._"):
-        before, key = _written(node.call_expr.args[0]), node.call_expr.args[1].const_expr.string_value
-        return f"{before}.{key}" if before and key else before
-    return None

@@ -120,6 +120,13 @@ def children(node: Node) -> Iterator[Node]:
         yield from (loop.iter_range, loop.accu_init, loop.loop_condition, loop.loop_step, loop.result)
 
 
+def every(node: Node) -> Iterator[Node]:
+    """The node and all below it."""
+    yield node
+    for child in children(node):
+        yield from every(child)
+
+
 def scoped_children(node: Node, bound: frozenset[str]) -> Iterator[tuple[Node, frozenset[str]]]:
     """The nodes directly below one, each with the loop variables that hide names there."""
     if node.WhichOneof("kind") != "comprehension_expr":
