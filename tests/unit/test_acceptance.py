@@ -572,6 +572,11 @@ RUNBOOK_REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.verify[0].alertResolved.quietFor",
         "is longer than `within`, so that it could never hold",
     ),
+    "a check of a Runbook without remedies": (
+        {"remedies": [], "finally_": [], "verify": [{"rollout": {"within": "0s"}}]},
+        "spec.verify[0].rollout.within",
+        "must be longer than 0s",
+    ),
     "a check that may take no time": (
         {"remedies__0__verify": [{"rollout": {"within": "0s"}}]},
         "spec.remedies[0].verify[0].rollout.within",

@@ -52,7 +52,8 @@ def accept_runbook(
     waves, circles = in_waves([compiled_step(one, Where.DIAGNOSE, writing, None) for one in uses.diagnose])
     if not writing.problems:
         writing.problems.extend(circles)
-    remedies = tuple(_Remedies(read, writing).compiled(index, steps) for index, steps in enumerate(uses.remedies))
+    branches = _Remedies(read, writing)
+    remedies = tuple(branches.compiled(index, steps) for index, steps in enumerate(uses.remedies))
     done = [step.name for remedy in uses.remedies for step in _steps(remedy)]
     otherwise = _messages(uses.otherwise, Where.OTHERWISE, writing, done)
     finally_ = _messages(uses.finally_, Where.FINALLY, writing, [*done, *(step.name for step in otherwise)])
@@ -180,6 +181,7 @@ class _Remedies:
     def __init__(self, spec: RunbookSpec, writing: Writing) -> None:
         self._spec = spec
         self._writing = writing
+        self._shared = self._all(spec.verify, "spec.verify")
 
     def compiled(self, index: int, uses: Sequence[Used]) -> CompiledRemedy:
         remedy, path = self._spec.remedies[index], f"spec.remedies[{index}]"
@@ -209,14 +211,16 @@ class _Remedies:
     def _checks(
         self, remedy: Remedy, path: str, steps: Sequence[CompiledStep]
     ) -> tuple[tuple[CompiledCheck, ...], bool]:
-        own = remedy.verify
-        if own is None and not self._spec.verify:
-            replaces_pods = any(step.info is not None and step.info.replaces_pods for step in steps)
-            rollout = (Check(rollout=RolloutCheck()),) if replaces_pods else ()
-            return tuple(CompiledCheck(one) for one in (*rollout, Check(alert_resolved=AlertResolvedCheck()))), True
-        at = "spec.verify" if own is None else join(path, "verify")
-        checks = self._spec.verify if own is None else own
-        return tuple(self._check(check, join(at, index)) for index, check in enumerate(checks)), False
+        if remedy.verify is not None:
+            return self._all(remedy.verify, join(path, "verify")), False
+        if self._shared:
+            return self._shared, False
+        replaces_pods = any(step.info is not None and step.info.replaces_pods for step in steps)
+        rollout = (Check(rollout=RolloutCheck()),) if replaces_pods else ()
+        return tuple(CompiledCheck(one) for one in (*rollout, Check(alert_resolved=AlertResolvedCheck()))), True
+
+    def _all(self, checks: Sequence[Check], path: str) -> tuple[CompiledCheck, ...]:
+        return tuple(self._check(check, join(path, index)) for index, check in enumerate(checks))
 
     def _check(self, check: Check, path: str) -> CompiledCheck:
         for problem in _impossible(check, path):
