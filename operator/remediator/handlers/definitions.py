@@ -87,7 +87,7 @@ class Definitions:
 
     async def load(self, cluster: Cluster) -> None:
         """
-        Read everything once, so that nothing is answered from an empty memory.
+        Read everything, so that nothing is answered from an empty memory or from one that is too full.
 
         Raises:
             Unavailable: if a kind could not be listed, or not all of it.
@@ -102,12 +102,17 @@ class Definitions:
                 seen.gone.clear()
 
     async def _load(self, cluster: Cluster, kind: Kind) -> None:
+        before = tuple(self._seen[kind].found.values())
         listing = await cluster.list(kind, limit=MAX_OBJECTS)
         if listing.truncated:
             raise Unavailable(f"there are more than {MAX_OBJECTS:,} {kind.plural}; this version holds no more")
         for obj in listing.items:
             if dig_text(obj, "metadata", "uid") not in self._seen[kind].gone:
                 await self.saw(kind, None, obj)
+        listed = {dig_text(obj, "metadata", "uid") for obj in listing.items}
+        for known in before:  # kopf does not tell what vanished while its watch was broken
+            if known.version[0] not in listed:
+                await self.saw(kind, "DELETED", known.obj)
         await self.saw(kind, "SYNCED", {})
 
     def synced(self, kind: Kind) -> bool:
