@@ -28,6 +28,7 @@ from remediator.ports import Clock
 T = TypeVar("T")
 
 LOOKED_UP_AT_ONCE: Final = 16
+MESSAGES: Final = 3
 CHOSEN_IN_A_ROW: Final = 100
 """How many alerts are matched before others may use the loop."""
 
@@ -133,7 +134,7 @@ class Taker:
                 listener=group[0][0].listener,
                 target=group[0][1].target,
                 alerts=tuple(one.alert for one, _ in group),
-                reason="; ".join(dict.fromkeys(resolved.message for _, resolved in group if resolved.message)),
+                reason=_said([resolved.message for _, resolved in group]),
             )
             for group in grouped.values()
         ]
@@ -150,6 +151,13 @@ class Taker:
             key = (said.listener.namespace, said.listener.name)
             before = self.note(*key)
             self._notes[key] = PolicyNote(before.unreadable_alerts + 1, said.message, before.last_alert_at)
+
+
+def _said(messages: Iterable[str]) -> str:
+    """Each message once, the first few of many."""
+    told = list(dict.fromkeys(message for message in messages if message))
+    more = [f"and {len(told) - MESSAGES} more"] if len(told) > MESSAGES else []
+    return "; ".join(told[:MESSAGES] + more)
 
 
 def _add(answer: Answer, batch: Batch, kept: Kept) -> None:
