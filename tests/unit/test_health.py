@@ -1,0 +1,147 @@
+"""`/healthz` says no only to what a restart heals, `/readyz` to what keeps alerts out, and both tell the truth."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry
+
+from remediator.domain.errors import Unavailable
+from remediator.domain.objects import POLICY, RUN, RUNBOOK
+from remediator.domain.receipts import Receipt
+from remediator.handlers.definitions import Definitions
+from remediator.handlers.freshness import Freshness, Heard
+from remediator.handlers.health import Health, LoopLag
+from remediator.handlers.metrics import IntakeMetrics
+from remediator.handlers.run_index import RunIndex
+from remediator.testing.clock import StoppedClock
+from remediator.testing.cluster import FakeCluster
+
+
+@dataclass
+class Process:
+    clock: StoppedClock
+    cluster: FakeCluster
+    index: RunIndex
+    definitions: Definitions
+    lag: LoopLag
+    metrics: IntakeMetrics
+    signs: dict[str, str]
+    client: "TestClient[Any, Any]"
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        answer = await self.client.get(path)
+        return answer.status, await answer.json()
+
+    async def sync(self) -> None:
+        await self.definitions.load(self.cluster)
+        await self.index.changed("SYNCED", {})
+
+
+@pytest.fixture
+async def process() -> AsyncIterator[Process]:
+    clock = StoppedClock()
+    cluster, index = FakeCluster(clock), RunIndex(clock)
+    definitions = Definitions(clock, operator_namespace="remediator-system", can_ask=True)
+    heard, metrics = Heard(clock), IntakeMetrics(CollectorRegistry())
+    for kind in (RUNBOOK, POLICY):
+        heard.follow(kind, lambda kind=kind: definitions.last_event(kind), lambda kind=kind: definitions.synced(kind))  # type: ignore[misc]
+    heard.follow(RUN, lambda: index.last_event, lambda: index.synced)
+    lag, signs = LoopLag(clock, metrics), {"queue": ""}
+    freshness = Freshness(cluster, definitions, index, heard)
+    health = Health(lag, heard, freshness, metrics, {"queue": lambda: signs["queue"]})
+    client = TestClient(TestServer(health.application()))
+    await client.start_server()
+    yield Process(clock, cluster, index, definitions, lag, metrics, signs, client)
+    await client.close()
+
+
+async def test_a_process_that_works_is_healthy_even_where_the_api_server_is_not(process: Process) -> None:
+    status, content = await process.get("/healthz")
+
+    assert status == 200
+    assert content == {
+        "ok": True,
+        "problems": {},
+        "loopLagSeconds": 0.0,
+        "notSynced": ["AlertPolicy", "Runbook", "RunbookRun"],
+        "secondsSinceHeard": {"AlertPolicy": None, "Runbook": None, "RunbookRun": None},
+    }
+
+
+async def test_it_says_how_long_ago_each_kind_was_heard_of(process: Process) -> None:
+    await process.sync()
+    process.clock.advance(timedelta(seconds=7))
+    await process.index.changed("SYNCED", {})
+
+    _, content = await process.get("/healthz")
+
+    assert content["notSynced"] == []
+    assert content["secondsSinceHeard"] == {"AlertPolicy": 7.0, "Runbook": 7.0, "RunbookRun": 0.0}
+
+
+async def test_a_loop_that_is_late_is_not_healthy(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def late(seconds: float) -> None:
+        process.clock.advance(timedelta(seconds=seconds + 6))
+
+    monkeypatch.setattr(process.clock, "sleep", late)
+    await process.lag.measure_once()
+
+    status, content = await process.get("/healthz")
+
+    assert status == 503
+    assert content["loopLagSeconds"] == 6.0
+    assert "6.0s late" in content["problems"]["loop"]
+
+
+async def test_a_measurement_that_stopped_is_not_healthy(process: Process) -> None:
+    await process.lag.measure_once()
+    process.clock.advance(timedelta(seconds=31))
+
+    assert (await process.get("/healthz"))[0] == 503
+
+
+async def test_a_part_of_the_process_that_died_is_named(process: Process) -> None:
+    process.signs["queue"] = "the watch of runs has ended"
+
+    status, content = await process.get("/healthz")
+
+    assert status == 503
+    assert content["problems"] == {"queue": "the watch of runs has ended"}
+
+
+async def test_it_is_not_ready_before_everything_was_read(process: Process) -> None:
+    assert (await process.get("/readyz"))[0] == 503
+
+    await process.sync()
+
+    assert (await process.get("/readyz"))[0] == 200
+
+
+async def test_it_is_not_ready_while_nothing_could_be_stored(process: Process) -> None:
+    await process.sync()
+    process.clock.advance(timedelta(seconds=61))
+    process.cluster.fail_next(1, Unavailable("no answer"), verb="list")
+
+    status, content = await process.get("/readyz")
+    assert status == 503
+    assert "no answer" in content["problems"]["caches"]
+
+    assert (await process.get("/readyz"))[0] == 200
+    assert (await process.get("/healthz"))[1]["secondsSinceHeard"]["AlertPolicy"] == 0.0
+
+
+async def test_metrics_are_prometheus_text(process: Process) -> None:
+    process.metrics.alerts.labels(receipt=str(Receipt.COVERED)).inc(3)
+    process.metrics.watch("remediator_runs_known", "Runs in memory.", lambda: 7)
+    await process.lag.measure_once()
+
+    text = await (await process.client.get("/metrics")).text()
+
+    assert 'remediator_alerts_total{receipt="Covered"} 3.0' in text
+    assert 'remediator_alerts_total{receipt="NoPolicy"} 0.0' in text
+    assert "remediator_runs_known 7.0" in text
+    assert "remediator_loop_lag_seconds_count 1.0" in text
