@@ -24,6 +24,7 @@ QUIET: Final = {
     "asyncio": logging.WARNING,
     "urllib3": logging.WARNING,
     "kubernetes": logging.WARNING,
+    "kopf": logging.WARNING,  # a line for every event of a definition, with all of its settings
 }
 
 

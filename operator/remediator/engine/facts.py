@@ -80,7 +80,8 @@ class Facts:
     lock: LockState | None = None
     values: Mapping[int, float | None] = field(default_factory=dict)
     """What the queries of checks brought, by index; missing where it could not be had."""
-    rollouts: tuple[Seen, ...] = ()
+    rollouts: tuple[Seen, ...] | None = None
+    """The workloads that the round has changed."""
 
 
 def template_hash(obj: Object) -> str:

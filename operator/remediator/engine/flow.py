@@ -1,9 +1,9 @@
 """
 What comes next: from a run's record and one reading of the world to one move.
 
-`next_move` first does to the record whatever needs no look at the world, and then names the one
-thing that the shell does in it. It is safe to ask at any time: what was done stands on the record
-or on the target, and the answer to the same record and facts is the same.
+`next_move` does to the record what needs no look at the world, or names the one thing that the
+shell does in it. It is safe to ask at any time: what was done stands on the record or on the
+target, and the answer to the same record and facts is the same.
 
 Accept → Diagnose → (choose) → Render → Lock → Intend → Start → Poll → (verify) → Tell → Finish
 """
@@ -35,6 +35,7 @@ from remediator.engine.moves import (
     Hold,
     Intend,
     Lock,
+    Look,
     Move,
     Poll,
     Read,
@@ -61,12 +62,14 @@ UNKNOWN_PATIENCE = timedelta(minutes=15)
 
 
 def next_move(run: Run, facts: Facts) -> tuple[Run, Move]:
-    """The run with its record as far as it can be without the world, and the next thing to do in it."""
-    while True:
-        progress = _look(run, facts)
-        if isinstance(progress, tuple):
-            return progress
-        run = progress
+    """
+    The run with one thing more on its record if that needs no look at the world, and the next move.
+
+    `Look` asks for the facts that the record now wants: what was read for one step says nothing
+    about the next.
+    """
+    progress = _look(run, facts)
+    return progress if isinstance(progress, tuple) else (progress, Look())
 
 
 def _look(run: Run, facts: Facts) -> Run | tuple[Run, Move]:

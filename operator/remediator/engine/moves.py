@@ -13,6 +13,11 @@ from remediator.domain.verdicts import Reason
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Gather what the record wants now, and ask again; nothing is done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Accept:
     """Find out what the request means now: Runbook, target's UID, parameters, mode, account."""
 
@@ -102,4 +107,4 @@ class Finish:
     outcome: RunOutcome
 
 
-Move = Accept | Diagnose | Render | Rehearse | Lock | Intend | Start | Poll | Void | Read | Tell | Hold | Finish
+Move = Look | Accept | Diagnose | Render | Rehearse | Lock | Intend | Start | Poll | Void | Read | Tell | Hold | Finish

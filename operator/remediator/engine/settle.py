@@ -8,7 +8,7 @@ returns the run that is to be stored.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from remediator.domain.changes import Change, change_as_json
@@ -224,7 +224,13 @@ def told(run: Run, name: str, action: str, outcome: Outcome | None, now: datetim
 def finished(run: Run, outcome: RunOutcome, now: datetime) -> Run:
     """The run at its end. The outcome is written once; the lock is free by it."""
     begun = run.status.started_at or run.created_at
-    run = with_status(run, outcome=outcome, ended_at=now, held=None, duration=human(now - begun))
+    run = with_status(
+        run,
+        outcome=outcome,
+        ended_at=now,
+        held=None,
+        duration=human(timedelta(seconds=round((now - begun).total_seconds()))),
+    )
     return with_entry(run, now, "end", f"{outcome} at {rfc3339(now)}")
 
 

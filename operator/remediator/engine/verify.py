@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from pydantic.alias_generators import to_camel
+
 from remediator.domain.expressions import Truth, Values
 from remediator.domain.json import dig_int
 from remediator.domain.runbooks import AlertResolvedCheck, PromqlCheck
@@ -26,7 +28,7 @@ def look_again(
     """The checks' records after this look, and when the next look is due."""
     attempt = current(run)
     assert attempt.verifying_since is not None, "verification has begun"
-    records = list(attempt.checks) or [CheckRecord(kind=check.check.kind) for check in checks]
+    records = list(attempt.checks) or [CheckRecord(kind=to_camel(check.check.kind)) for check in checks]
     due = facts.now + timedelta(minutes=5)
     for index, (check, record) in enumerate(zip(checks, records, strict=True)):
         if record.verdict is not None:
@@ -79,7 +81,9 @@ def _holds(run: Run, check: CompiledCheck, index: int, facts: Facts, values: Val
     return truth, missing.message if missing is not None else f"{check.that.text} is {truth}"
 
 
-def _rolled_out(workloads: Sequence[Seen]) -> tuple[Truth, str]:
+def _rolled_out(workloads: Sequence[Seen] | None) -> tuple[Truth, str]:
+    if workloads is None:
+        return Truth.UNKNOWN, "the workloads that were changed were not read"
     for seen in workloads:
         if seen.gone:
             return Truth.FALSE, "a workload that was changed is gone"

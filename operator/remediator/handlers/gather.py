@@ -198,5 +198,5 @@ async def _no_lock() -> None:
     return None
 
 
-async def _none() -> tuple[Seen, ...]:
-    return ()
+async def _none() -> None:
+    return None

@@ -32,6 +32,7 @@ from remediator.engine.moves import (
     Hold,
     Intend,
     Lock,
+    Look,
     Move,
     Poll,
     Read,
@@ -109,11 +110,15 @@ class Reconciler:
         stored = run
         own: set[str] = set()  # tokens whose intent this very pass has written
         facts: Facts | None = None
+        wanted = None
         for _ in range(MOVES_AT_ONCE):
             book, problem = await self._book(run)
-            if facts is None:
-                facts = await self._gatherer.facts(run, book, problem, wants(run, book))
+            if facts is None or wanted != wants(run, book):
+                wanted = wants(run, book)
+                facts = await self._gatherer.facts(run, book, problem, wanted)
             run, move = next_move(run, facts)
+            if isinstance(move, Look):
+                continue
             if isinstance(move, Hold):
                 await self._store_if_changed(run, stored)
                 return None if move.until is None else max((move.until - self._now()).total_seconds(), 0.2)
