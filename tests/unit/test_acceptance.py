@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import Field
 
 from remediator.domain.actions import ActionClass, ActionInfo, Output, OutputPart, Parameters
@@ -1075,6 +1077,58 @@ def test_a_plain_guardrail_has_no_problems() -> None:
     spec: Any = {"namespaceSelector": {"matchLabels": {"env": "prod"}}, "allow": ["restart"], "maxMode": "Automatic"}
 
     assert accept_guardrail("production", spec, SHELF)[1] == ()
+
+
+# whatever people write
+
+JUNK: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    2**70,
+    float("nan"),
+    "",
+    "${",
+    "${diagnosis}",
+    "$${x",
+    "\x00",
+    "\ud800",
+    "(" * 50,
+    "[" * 3_000,
+    "in",
+    "5m",
+    "999999999h",
+    [],
+    [[]],
+    {},
+    {"": 1},
+    {"true": {}},
+    {"name": "x"},
+    ["x"] * 300,
+)
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a manifest, as the keys that lead to it."""
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [at, *(place for key, inner in below for place in places(inner, (*at, key)))]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_is_written_is_accepted_or_told_where_it_is_wrong(data: st.DataObject) -> None:
+    made: Any = {"spec": copy.deepcopy(RUNBOOK)}
+    *front, last = data.draw(st.sampled_from(places(made)[1:]))
+    holder = made
+    for key in front:
+        holder = holder[key]
+    holder[last] = data.draw(st.sampled_from(JUNK))
+
+    try:
+        accept_runbook("platform", "not-ready", "uid-1", 3, made["spec"], SHELF)
+    except InvalidManifest as refused:
+        assert refused.problems
+        assert all(problem.path.startswith("spec") for problem in refused.problems)
 
 
 def test_when_a_date_of_yaml_stands_where_a_string_is_meant_it_is_read_as_kubectl_does() -> None:
