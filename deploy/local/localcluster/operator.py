@@ -1,0 +1,219 @@
+"""
+The operator beside a local cluster: installed with kustomize, run on this machine as its own account.
+
+It gets exactly the token that its pod would get, so a missing or superfluous permission shows. The
+process is ended with `stop` (as Kubernetes does), `kill` (as a machine does) and `freeze`.
+"""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from localcluster.cluster import Cluster
+from localcluster.errors import StartFailed
+from localcluster.processes import moments
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+NAMESPACE = "remediator-system"
+ACCOUNT = "remediator"
+TENANT_ACCOUNT = "remediator-runs"
+
+
+def install(cluster: Cluster, endpoints: Mapping[str, str] | None = None) -> None:
+    """
+    The CRDs, admission policies, roles and accounts are there, and the endpoints are these.
+
+    The Deployment has no replicas: the process runs here. Admission is in force when this returns.
+    """
+    cluster.run_kubectl("apply", "-k", str(REPOSITORY / "deploy/overlays/local"))
+    cluster.run_kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    configuration = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "remediator-endpoints", "namespace": NAMESPACE},
+        "data": dict(endpoints or {}),
+    }
+    cluster.run_kubectl("replace", "-f", "-", input=json.dumps(configuration))
+
+
+def open_namespace(cluster: Cluster, namespace: str, allow: list[str]) -> None:
+    """The namespace's runs may read and make these changes, as the account `remediator-runs`."""
+    rendered = cluster.run_kubectl("kustomize", str(REPOSITORY / "deploy/overlays/namespace-changes"))
+    manifests = [one for one in yaml.safe_load_all(rendered) if one]
+    for manifest in manifests:
+        if manifest["metadata"].get("namespace"):
+            manifest["metadata"]["namespace"] = namespace
+        for subject in manifest.get("subjects", []):
+            if subject["name"] == TENANT_ACCOUNT:
+                subject["namespace"] = namespace
+        if manifest["kind"] == "Guardrail":
+            manifest["metadata"]["name"] = namespace
+            selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+            manifest["spec"] = {"namespaceSelector": selector, "allow": allow}
+    cluster.run_kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
+
+
+class Operator:
+    """One operator process; `url` is where it takes alerts, `health_url` where it says how it is."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        name: str = "operator",
+        server: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.token = secrets.token_hex(16)
+        self._server = server or cluster.server
+        self._environment = dict(environment or {})
+        self._folder = cluster.folder / name
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "intake").mkdir(exist_ok=True)
+        (self._folder / "intake" / "token").write_text(self.token)
+        self.log = self._folder / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.intake_port = 0
+        self.health_port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.intake_port}/v1/alerts"
+
+    @property
+    def health_url(self) -> str:
+        return f"http://127.0.0.1:{self.health_port}"
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None, "the operator was started"
+        return self.process.pid
+
+    def start(self, *, ready_within_seconds: float = 40) -> "Operator":
+        """It takes alerts when this returns; ports stay the same over restarts."""
+        kubeconfig = self._kubeconfig()
+        begin = self.log.stat().st_size if self.log.exists() else 0
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("REMEDIATOR_")},
+            "PYTHONPATH": str(REPOSITORY / "operator"),
+            "REMEDIATOR_KUBECONFIG": str(kubeconfig),
+            "REMEDIATOR_NAMESPACE": NAMESPACE,
+            "REMEDIATOR_INTAKE_HOST": "127.0.0.1",
+            "REMEDIATOR_HEALTH_HOST": "127.0.0.1",
+            "REMEDIATOR_INTAKE_PORT": str(self.intake_port),
+            "REMEDIATOR_HEALTH_PORT": str(self.health_port),
+            "REMEDIATOR_INTAKE_TOKEN_PATH": str(self._folder / "intake"),
+            **self._environment,
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "remediator"], env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        for _ in moments(ready_within_seconds, 0.05):
+            if self.process.poll() is not None:
+                raise StartFailed(f"the operator ended with {self.process.returncode}: {self._said(begin)}")
+            self._learn_ports(begin)
+            if self.health_port and self.is_ready():
+                return self
+        raise StartFailed(f"the operator is not ready after {ready_within_seconds:g}s: {self._said(begin)}")
+
+    def is_ready(self) -> bool:
+        """Whether it would take an alert now."""
+        try:
+            with urllib.request.urlopen(f"{self.health_url}/readyz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def post(self, payload: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Status and answer of one notification, as Alertmanager would send it."""
+        request = urllib.request.Request(
+            self.url,
+            data=json.dumps(payload).encode(),
+            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=15) as answer:
+                return answer.status, json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as refused:
+            text = refused.read()
+            return refused.code, json.loads(text) if text.startswith(b"{") else {"error": text.decode()}
+
+    def receiver(self) -> dict[str, Any]:
+        """This operator as an Alertmanager's webhook receiver."""
+        authorization = {"type": "Bearer", "credentials": self.token}
+        return {
+            "url": self.url,
+            "send_resolved": True,
+            "http_config": {"authorization": authorization},
+        }
+
+    def stop(self) -> int:
+        """It was asked to end, and has."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """It is gone, wherever it was."""
+        return self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def resident_bytes(self) -> int:
+        """Memory that the process holds now."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    def __enter__(self) -> "Operator":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _end(self, how: signal.Signals) -> int:
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def _kubeconfig(self) -> Path:
+        token = self.cluster.service_account_token(NAMESPACE, ACCOUNT, seconds=7200)
+        path = self.cluster.kubeconfig_for_token(self.name, token)
+        if self._server != self.cluster.server:
+            path.write_text(path.read_text().replace(self.cluster.server, self._server))
+        return path
+
+    def _learn_ports(self, begin: int) -> None:
+        with self.log.open("rb") as log:
+            log.seek(begin)
+            for line in log.read().splitlines():
+                if b"intake_port" in line and line.startswith(b"{"):
+                    said = json.loads(line)
+                    self.intake_port, self.health_port = int(said["intake_port"]), int(said["health_port"])
+
+    def _said(self, begin: int) -> str:
+        with self.log.open("rb") as log:
+            log.seek(begin)
+            return log.read()[-1500:].decode(errors="replace")
