@@ -14,7 +14,7 @@ from remediator.domain.objects import POLICY, RUN, RUNBOOK
 from remediator.domain.receipts import Receipt
 from remediator.handlers.definitions import Definitions
 from remediator.handlers.freshness import Freshness, Heard
-from remediator.handlers.health import Health, LoopLag
+from remediator.handlers.health import Health, LoopLag, watch_caches
 from remediator.handlers.metrics import IntakeMetrics
 from remediator.handlers.run_index import RunIndex
 from remediator.testing.clock import StoppedClock
@@ -52,6 +52,7 @@ async def process() -> AsyncIterator[Process]:
     heard.follow(RUN, lambda: index.last_event, lambda: index.synced)
     lag, signs = LoopLag(clock, metrics), {"queue": ""}
     freshness = Freshness(cluster, definitions, index, heard)
+    watch_caches(metrics, heard, index)
     health = Health(lag, heard, freshness, metrics, {"queue": lambda: signs["queue"]})
     client = TestClient(TestServer(health.application()))
     await client.start_server()
@@ -136,12 +137,13 @@ async def test_it_is_not_ready_while_nothing_could_be_stored(process: Process) -
 
 async def test_metrics_are_prometheus_text(process: Process) -> None:
     process.metrics.alerts.labels(receipt=str(Receipt.COVERED)).inc(3)
-    process.metrics.watch("remediator_runs_known", "Runs in memory.", lambda: 7)
+    await process.sync()
     await process.lag.measure_once()
 
     text = await (await process.client.get("/metrics")).text()
 
     assert 'remediator_alerts_total{receipt="Covered"} 3.0' in text
     assert 'remediator_alerts_total{receipt="NoPolicy"} 0.0' in text
-    assert "remediator_runs_known 7.0" in text
+    assert "remediator_runs_known 0.0" in text
+    assert 'remediator_seconds_since_heard{kind="RunbookRun"} 0.5' in text
     assert "remediator_loop_lag_seconds_count 1.0" in text

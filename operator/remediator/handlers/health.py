@@ -7,7 +7,9 @@ stored. Both say what they found, healthy or not.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -18,6 +20,7 @@ from remediator.domain.json import JSON, Object
 from remediator.domain.redaction import redact
 from remediator.handlers.freshness import Freshness, Heard
 from remediator.handlers.metrics import IntakeMetrics
+from remediator.handlers.run_index import RunIndex
 from remediator.ports import Clock
 
 MEASURED_EVERY_SECONDS: Final = 0.5
@@ -56,6 +59,23 @@ class LoopLag:
             return f"the event loop was {self.last_seconds:.1f}s late; at most {TOO_LATE_SECONDS:g}s are healthy"
         silent = self._clock.boot_seconds() - self._measured_at
         return f"the event loop was not measured for {silent:.0f}s" if silent > NOT_MEASURED_SECONDS else ""
+
+
+def watch_caches(metrics: IntakeMetrics, heard: Heard, index: RunIndex) -> None:
+    """Gauges of what is known and how old it is; call it after every kind is followed."""
+    metrics.watch("remediator_runs_known", "Runs of episodes in memory.", lambda: len(index))
+    metrics.watch("remediator_runs_open", "Those that have not ended.", lambda: sum(run.is_open for run in index))
+    metrics.watch_each(
+        "remediator_seconds_since_heard",
+        "How long ago the API server said something about a kind; NaN before the first word.",
+        "kind",
+        {kind: partial(_age, heard, kind) for kind in heard.ages()},
+    )
+
+
+def _age(heard: Heard, kind: str) -> float:
+    age = heard.seconds_since(kind)
+    return math.nan if age is None else age
 
 
 class Health:

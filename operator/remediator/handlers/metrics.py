@@ -2,7 +2,7 @@
 What `/metrics` says of intake and of the process. No label holds a name that a cluster can make many of.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -48,3 +48,9 @@ class IntakeMetrics:
     def watch(self, name: str, help_text: str, value: Callable[[], float]) -> None:
         """A gauge whose value is asked for when somebody scrapes."""
         Gauge(name, help_text, registry=self.registry).set_function(value)
+
+    def watch_each(self, name: str, help_text: str, label: str, values: Mapping[str, Callable[[], float]]) -> None:
+        """The same for a few things that are told apart by a label."""
+        gauge = Gauge(name, help_text, [label], registry=self.registry)
+        for which, value in values.items():
+            gauge.labels(**{label: which}).set_function(value)
