@@ -259,7 +259,9 @@ class StepRecord(Record):
     item_value: AnyValue = Field(default=None, description="The element.")
     action: Text = Field(description="What is used.")
     joined_actions: list[Text] = Field(
-        default_factory=list, max_length=20, description="The actions of all steps that were joined into this one write."
+        default_factory=list,
+        max_length=20,
+        description="The actions of all steps that were joined into this one write.",
     )
     target: RunTarget | None = Field(default=None, description="The object it is about.")
     change: AnyObject | None = Field(default=None, description="What is written, and what it replaces.")
@@ -440,7 +442,11 @@ class RunbookRunStatus(Record):
         default_factory=list, max_length=16, description="The rounds of diagnosis and remedy."
     )
     held: Held | None = Field(default=None, description="Why it stands still.")
-    lock: Text = Field(default="", description="The Lease that it holds.")
+    locks: list[Text] = Field(
+        default_factory=list,
+        max_length=64,
+        description="The Leases that it holds: of its target, and of each object that it changes.",
+    )
     ending: Ending | None = Field(default=None, description="How it will end.")
     timeline: list[TimelineEntry] = Field(
         default_factory=list,

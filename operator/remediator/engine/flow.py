@@ -243,7 +243,7 @@ def _intend(run: Run, index: int, step: StepRecord, *, undoing: bool) -> tuple[R
     run = going_on(run)
     if step.state is StepState.INTENDED:
         return run, Start(index, undoing)
-    return run, Intend(index, undoing) if run.status.lock else Lock()
+    return run, Intend(index, undoing) if run.status.locks else Lock()
 
 
 def _held(run: Run, facts: Facts, index: int, step: StepRecord, verdict: Wait) -> Run | tuple[Run, Move]:

@@ -41,7 +41,7 @@ class Rehearse:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Take the target's lock for this run, and note the change for which it is taken."""
+    """Take the locks of the target and of all that will be changed, and note what for; all of them or none."""
 
 
 @dataclass(frozen=True, slots=True)

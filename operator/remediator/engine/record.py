@@ -55,8 +55,12 @@ def with_attempt(run: Run, **changes: Any) -> Run:
 
 
 def with_new_attempt(run: Run) -> Run:
-    """The run at the beginning of its next round: nothing diagnosed, nothing chosen."""
-    return with_status(run, attempts=[*run.status.attempts, Attempt(number=len(run.status.attempts) + 1)])
+    """
+    The run at the beginning of its next round: nothing diagnosed, nothing chosen.
+
+    What the next round changes may be other objects, so its locks are taken anew.
+    """
+    return with_status(run, attempts=[*run.status.attempts, Attempt(number=len(run.status.attempts) + 1)], locks=[])
 
 
 def with_step(run: Run, index: int, *, undoing: bool = False, **changes: Any) -> Run:

@@ -15,6 +15,7 @@ from remediator.domain.changes import Change, change_as_json
 from remediator.domain.durations import human
 from remediator.domain.json import Object, dig_int, dig_text
 from remediator.domain.names import token
+from remediator.domain.objects import ObjectRef
 from remediator.domain.outcomes import Failed, Inconclusive, Outcome, Running, Succeeded
 from remediator.domain.redaction import redact
 from remediator.domain.runs import (
@@ -117,14 +118,21 @@ def rehearsed(run: Run, diffs: Mapping[int, str], now: datetime) -> Run:
     return with_entry(run, now, "rehearse", f"{len(diffs)} changes rehearsed")
 
 
-def locked(run: Run, lease: str, now: datetime) -> Run:
-    """The run that holds its target's lock."""
-    return with_entry(with_status(run, lock=lease, held=None), now, "lock", str(run.target))
+def to_lock(run: Run) -> tuple[ObjectRef, ...]:
+    """The run's target and every object that the plan changes, in the order in which all runs lock."""
+    planned = {step.target.ref for step in current(run).steps if step.target is not None and step.change}
+    return tuple(sorted({run.target.ref, *planned}))
 
 
-def busy(run: Run, holder: str, now: datetime, until: datetime) -> Run:
-    """The run waiting for another that holds the lock."""
-    message = f"{run.target} is being changed by {holder}"
+def locked(run: Run, leases: Sequence[str], now: datetime) -> Run:
+    """The run that holds the locks of all that it will change."""
+    objects = ", ".join(str(ref) for ref in to_lock(run))
+    return with_entry(with_status(run, locks=list(leases), held=None), now, "lock", objects)
+
+
+def busy(run: Run, ref: ObjectRef, holder: str, now: datetime, until: datetime) -> Run:
+    """The run waiting for another that holds one of the locks."""
+    message = f"{ref} is being changed by {holder}"
     return held(run, now, str(Reason.TARGET_BUSY), message, until)
 
 

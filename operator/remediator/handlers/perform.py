@@ -122,8 +122,12 @@ class Performer:
         return Done(settle.rehearsed(run, diffs, self._now()))
 
     async def lock(self, run: Run, facts: Facts) -> Done:
-        """The target's Lease held by this run, with the change it is taken for noted on it."""
-        name = lease_name(run.target.ref)
+        """
+        The Leases of all that the plan changes held by this run, with the change noted on each.
+
+        They are taken in one order and together: where one is busy the others are given back, so
+        that no run ever waits for a lock while it holds another.
+        """
         resolved = run.status.resolved
         assert resolved is not None, "an accepted run knows its Runbook"
         note = PastChange(
@@ -133,19 +137,25 @@ class Performer:
             run_uid=run.uid,
             at=self._now(),
         )
-        answer = await self._outside.locks.acquire(
-            name,
-            holder=run.full_name,
-            holder_uid=run.uid,
-            target=run.target.ref,
-            now=self._now(),
-            seen=facts.lock,
-            note=note,
-            has_ended=self._has_ended,
-        )
-        if isinstance(answer, Busy):
-            return Done(settle.busy(run, answer.holder, self._now(), self._now() + BUSY), BUSY)
-        return Done(settle.locked(run, name, self._now()))
+        taken: list[str] = []
+        for ref in settle.to_lock(run):
+            name = lease_name(ref)
+            answer = await self._outside.locks.acquire(
+                name,
+                holder=run.full_name,
+                holder_uid=run.uid,
+                target=ref,
+                now=self._now(),
+                seen=facts.lock if ref == run.target.ref else None,
+                note=note,
+                has_ended=self._has_ended,
+            )
+            if isinstance(answer, Busy):
+                for held_name in taken:
+                    await self._outside.locks.release(held_name, holder_uid=run.uid)
+                return Done(settle.busy(run, ref, answer.holder, self._now(), self._now() + BUSY), BUSY)
+            taken.append(name)
+        return Done(settle.locked(run, taken, self._now()))
 
     def intend(self, run: Run, move: Intend, facts: Facts) -> Done:
         """The step as intended, with its token; the caller stores it before anything else happens."""

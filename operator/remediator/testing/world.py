@@ -159,7 +159,7 @@ class World:
         """The writes that altered the object, as text."""
         return [str(write) for write in self.cluster.changes if write.ref == ref and write.identity.account]
 
-    async def _admitted(self, run: Run) -> None:
+    async def _admitted(self, run: Run) -> None:  # noqa: ARG002 - the port's signature
         return None
 
 
