@@ -40,10 +40,12 @@ def verb(common: Common, run: str) -> None:
 async def _explain(ports: Connected, common: Common, name: str) -> None:
     # half a second for the engine's own words, which only this verb needs
     from remediator.cli.explanation import explanation_of, told
-    from remediator.cli.parsing import parsed
+    from remediator.cli.parsing import parsed, remark
     from remediator.cli.text import rendered
 
-    run = parsed(await found(ports.cluster, name, ports.namespace))
+    run, left_out = parsed(await found(ports.cluster, name, ports.namespace))
+    if left_out:
+        click.echo(remark(left_out), err=True)
     content, problem = await _content(ports, run.status.resolved)
     outputs = {
         attempt.number: brought

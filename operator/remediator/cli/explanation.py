@@ -5,7 +5,7 @@ Pure: facts first (`Explanation`, which is also what JSON and YAML show), words 
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -203,20 +203,23 @@ def _choice(run: Run, attempt: Attempt, content: Object | None, outputs: Object 
             )
         )
     looked_at = {one.remedy for one in attempt.considered}
+    order = {name: place for place, name in enumerate(whens)}
     conditions += [
-        Condition(name, NOT_LOOKED_AT, False, text or ALWAYS, (), (), _why_not(run, attempt, name))
+        Condition(name, NOT_LOOKED_AT, False, text or ALWAYS, (), (), _why_not(run, attempt, name, order))
         for name, text in whens.items()
         if name not in looked_at
     ]
-    order = {name: place for place, name in enumerate(whens)}
     conditions.sort(key=lambda one: order.get(one.remedy, -1))
     return Choice(attempt.number, attempt.remedy, tuple(conditions))
 
 
-def _why_not(run: Run, attempt: Attempt, remedy: str) -> str:
-    tried = [one.remedy for one in run.status.attempts if one.number < attempt.number]
+def _why_not(run: Run, attempt: Attempt, remedy: str, order: Mapping[str, int]) -> str:
+    tried = [one.remedy for one in run.status.attempts if one.number < attempt.number and one.remedy]
     if remedy in tried:
         return "it was tried before"
+    last = max(tried, key=lambda name: order.get(name, -1), default="")
+    if last and order[remedy] < order.get(last, -1):
+        return f"it stands before {last}, which was tried already, and a later round only goes down"
     if attempt.considered and attempt.considered[-1].when == "Unknown":
         return f"{attempt.considered[-1].remedy} before it is Unknown, which stops the choice"
     return f"{attempt.remedy} was taken before it" if attempt.remedy else "the choice did not come to it"
@@ -357,9 +360,7 @@ def _choice_in_words(choice: Choice, several: bool) -> Section:
     if not choice.conditions:
         rows.append(row("the Runbook has no remedies: it only informs"))
     for one in choice.conditions:
-        said = "taken: the first that is True, after all before it were False" if one.taken else one.message
-        if one.verdict == "Unknown":
-            said = f"could not be decided: {one.message}"
+        said = _verdict_in_words(one, choice)
         if one.verdict == NOT_LOOKED_AT:
             rows.append(row(Cell("-", Tone.QUIET), Cell(one.remedy, Tone.TITLE), f"not looked at: {one.message}"))
             continue
@@ -372,13 +373,25 @@ def _choice_in_words(choice: Choice, several: bool) -> Section:
     return Section(title, tuple(rows))
 
 
+def _verdict_in_words(one: Condition, choice: Choice) -> str:
+    before = [other for other in choice.conditions[: choice.conditions.index(one)] if other.verdict != NOT_LOOKED_AT]
+    if one.taken:
+        passed = " or was passed over" if any(other.verdict == "Unknown" for other in before) else ""
+        return f"taken: the first that is True; what stands before it is False{passed}" if before else "taken"
+    if one.verdict == "Unknown":
+        what = "passed over (whenUnknown: Skip)" if choice.remedy else "could not be decided"
+        return f"{what}: {one.message}" if one.message else what
+    return one.message
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
 def _mode_in_words(run: Run) -> Iterator[Row]:
     resolved = run.status.resolved
-    yield row(mode_of(run))
+    lowered = resolved is not None and (resolved.lowered_by or resolved.mode is not run.spec.mode)
+    yield row(mode_of(run) if lowered or resolved is None else f"{resolved.mode}, as it was asked for")
     if resolved is not None and not resolved.account:
         yield row("no account acts for it, so it can change nothing")
 

@@ -89,10 +89,22 @@ class Plugin(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"{PROGRAM} {version('remediator')}")
+    except PackageNotFoundError:
+        click.echo(f"{PROGRAM}, from its source")
+    ctx.exit()
+
+
 @click.group(cls=Plugin, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="remediator", prog_name=PROGRAM)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def plugin() -> None:
-    pass
+    """See `HELP`."""
 
 
 def main() -> None:

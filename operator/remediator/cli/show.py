@@ -51,11 +51,13 @@ async def _told(ports: Connected, common: Common, obj: Object, evidence: bool) -
     # what a story needs to be told is not needed by a list
     from dataclasses import replace
 
-    from remediator.cli.parsing import parsed
+    from remediator.cli.parsing import parsed, remark
     from remediator.cli.story import evidence_of, story_of
     from remediator.cli.text import Section, rendered, row
 
-    run = parsed(obj)
+    run, left_out = parsed(obj)
+    if left_out:
+        click.echo(remark(left_out), err=True)
     whole = common.output == "wide"
     story = story_of(run, ports.clock.now(), operator_namespace=ports.operator_namespace, whole=whole)
     if evidence:
@@ -91,7 +93,7 @@ async def _with_evidence(ports: Connected, obj: Object) -> dict[str, Any]:
     from remediator.cli.parsing import parsed
     from remediator.domain.redaction import redact_json
 
-    run = parsed(obj)
+    run, _ = parsed(obj)
     captured: dict[str, JSON] = {
         str(attempt.number): await _loaded(ports, run.namespace, attempt.evidence)
         for attempt in run.status.attempts

@@ -29,7 +29,7 @@ VALUES_SHOWN: Final = 8
 """How many values of one change are shown before the rest is counted."""
 
 TIMELINE_START: Final = 2
-TIMELINE_END: Final = 8
+TIMELINE_END: Final = 6
 """How much of a long timeline is shown: how it began, and how it went on last."""
 
 SAID_ABOVE: Final = frozenset({"known", "unknown", "choose", "plan", "verify", "tell", "end"})
@@ -46,6 +46,7 @@ STEP_TONES: Final = {
     StepState.INTENDED: Tone.OPEN,
     StepState.STARTED: Tone.OPEN,
 }
+NOT_MADE: Final = frozenset({StepState.REFUSED, StepState.VOIDED, StepState.SKIPPED})
 VERDICT_TONES: Final = {
     Verdict.VERIFIED: Tone.GOOD,
     Verdict.DISPROVED: Tone.BAD,
@@ -208,8 +209,9 @@ def _steps(steps: Sequence[StepRecord], *, whole: bool) -> Iterator[Row]:
         said = ": ".join(part for part in (step.reason, step.message) if part)
         if said:
             yield row(said, depth=2)
+        not_made = "not made: " if step.state in NOT_MADE and not step.has_changed_something else ""
         for line in changed_values(step, whole=whole):
-            yield row(Cell(line, _line_tone(line)), depth=2)
+            yield row(Cell(f"{not_made}{line}", Tone.QUIET if not_made else Tone.PLAIN), depth=2)
 
 
 def _target_of(step: StepRecord) -> str:
@@ -223,12 +225,6 @@ def _times(step: StepRecord) -> str:
     if step.ended_at is None:
         return f"since {clock_time(begun)}"
     return f"{clock_time(begun)} to {clock_time(step.ended_at)}"
-
-
-def _line_tone(line: str) -> Tone:
-    if line.startswith("+ "):
-        return Tone.GOOD
-    return Tone.BAD if line.startswith("- ") else Tone.PLAIN
 
 
 def changed_values(step: StepRecord, *, whole: bool = False) -> list[str]:

@@ -15,6 +15,7 @@ from remediator.cli.text import UNBOUNDED, Tone, age, front, middle, shown, styl
 from remediator.domain.json import Object, dig_list, dig_object, dig_text
 
 GAP: Final = "   "
+NARROW_GAP: Final = "  "
 SUCCESSES: Final = frozenset({"Remediated", "NotNeeded", "Done", "DryRun", "Diagnosed"})
 """Outcomes that are shown as good; an unknown one of a newer version is not."""
 
@@ -115,9 +116,9 @@ class Column:
 
 
 NAMESPACE: Final = Column("NAMESPACE", lambda one, _: one.namespace, 9, middle)
-NAME: Final = Column("NAME", lambda one, _: one.name, 15, middle)
-ALERT: Final = Column("ALERT", lambda one, _: one.alert, 12)
-TARGET: Final = Column("TARGET", lambda one, _: one.target, 15, middle)
+NAME: Final = Column("NAME", lambda one, _: one.name, 12, middle)
+ALERT: Final = Column("ALERT", lambda one, _: one.alert, 8)
+TARGET: Final = Column("TARGET", lambda one, _: one.target, 11, middle)
 REMEDY: Final = Column("REMEDY", lambda one, _: one.remedy, 8)
 STATE: Final = Column("STATE", lambda one, _: one.state, None, toned=True)
 OUTCOME: Final = Column("OUTCOME", lambda one, _: one.outcome, None, toned=True)
@@ -151,17 +152,18 @@ def table(
     """The lines of the table, its titles first; none is wider than `width` where that can be done."""
     chosen = columns(all_namespaces=all_namespaces, wide=wide)
     texts = _texts(chosen, rows, now)
-    if _total(_natural(chosen, texts)) > width and not wide:
-        chosen = columns(all_namespaces=all_namespaces, wide=wide, narrow=True)
+    gap = GAP
+    if _total(_natural(chosen, texts), gap) > width and not wide:
+        gap, chosen = NARROW_GAP, columns(all_namespaces=all_namespaces, wide=wide, narrow=True)
         texts = _texts(chosen, rows, now)
-    widths = _fitting(chosen, texts, width)
-    lines = [_line([(one.title, Tone.TITLE) for one in chosen], widths, colour)]
+    widths = _fitting(chosen, texts, width, gap)
+    lines = [_line([(one.title, Tone.TITLE) for one in chosen], widths, gap, colour)]
     for one, cells in zip(rows, texts, strict=True):
         toned = [
             (column.cut(text, size), one.tone if column.toned else Tone.PLAIN)
             for column, text, size in zip(chosen, cells, widths, strict=True)
         ]
-        lines.append(_line(toned, widths, colour))
+        lines.append(_line(toned, widths, gap, colour))
     return lines
 
 
@@ -176,14 +178,14 @@ def _natural(chosen: Sequence[Column], texts: Sequence[Sequence[str]]) -> list[i
     ]
 
 
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + len(GAP) * (len(widths) - 1)
+def _total(widths: Sequence[int], gap: str) -> int:
+    return sum(widths) + len(gap) * (len(widths) - 1)
 
 
-def _fitting(chosen: Sequence[Column], texts: Sequence[Sequence[str]], width: int) -> list[int]:
+def _fitting(chosen: Sequence[Column], texts: Sequence[Sequence[str]], width: int, gap: str) -> list[int]:
     """The widths of the columns: the widest that may shrink gives way first."""
     widths = _natural(chosen, texts)
-    while _total(widths) > width:
+    while _total(widths, gap) > width:
         able = [
             i for i, one in enumerate(chosen) if one.least is not None and widths[i] > max(one.least, len(one.title))
         ]
@@ -193,7 +195,7 @@ def _fitting(chosen: Sequence[Column], texts: Sequence[Sequence[str]], width: in
     return widths
 
 
-def _line(cells: Sequence[tuple[str, Tone]], widths: Sequence[int], colour: bool) -> str:
+def _line(cells: Sequence[tuple[str, Tone]], widths: Sequence[int], gap: str, colour: bool) -> str:
     *most, (text, tone) = cells
     padded = [styled(text.ljust(size), tone, colour) for (text, tone), size in zip(most, widths, strict=False)]
-    return GAP.join([*padded, styled(text, tone, colour)]).rstrip()
+    return gap.join([*padded, styled(text, tone, colour)]).rstrip()
