@@ -10,6 +10,7 @@ that it replaces and the absence of a void before it writes, and stamps the obje
 token, so that a restart can tell whether it happened.
 """
 
+import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -330,6 +331,7 @@ def apply_operation(obj: JSON, operation: Object) -> JSON:
     """The object after one `add`, `replace` or `remove` of a JSON patch; `test` leaves it as it is."""
     if operation["op"] == "test":
         return obj
+    operation = copy.deepcopy(operation)  # a value that is put in must not be altered by the next operation
     keys = [part.replace("~1", "/").replace("~0", "~") for part in str(operation["path"]).split("/")[1:]]
     holder = obj
     for key in keys[:-1]:
