@@ -132,6 +132,9 @@ AnyAction = Diagnostic[Any] | ChangeAction[Any] | MessageAction[Any]
 class Shaped(Protocol):
     """A diagnostic whose output depends on its parameters, and is known from them alone."""
 
+    shapes: ClassVar[tuple[type[Output], ...]]
+    """All outputs that it can have, for the reference; names that parameters give are left out."""
+
     @classmethod
     def output_for(cls, params: Any, targets: Sequence[str]) -> type[Output]:
         """

@@ -112,6 +112,14 @@ def output_model(
     return action.output_for(_parsed(action.info, parameters), targets)
 
 
+def output_models(name: str) -> tuple[type[Output], ...]:
+    """All outputs that an action can have, the one with most to say first; empty for one without output."""
+    action = ACTIONS[name]
+    if isinstance(action, Shaped):
+        return action.shapes
+    return (action.info.output,) if action.info.output is not None else ()
+
+
 def permissions(uses: Iterable[Use]) -> tuple[Permission, ...]:
     """
     What an account needs for these uses in the namespace of their targets, one entry per resource.

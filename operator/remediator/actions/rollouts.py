@@ -2,14 +2,24 @@
 
 from datetime import datetime
 
-from remediator.actions.pods import as_meant
+from remediator.actions.pods import as_meant, owned_pods
 from remediator.domain.changes import Change, Patch, with_token
 from remediator.domain.errors import NotFound
-from remediator.domain.json import Object
+from remediator.domain.json import Object, dig_text
 from remediator.domain.objects import WORKLOADS, Target
 from remediator.domain.outcomes import Failed, Outcome, Running, Succeeded
 from remediator.domain.verdicts import Reason, Refusal
-from remediator.domain.workloads import is_rolled_out, is_stuck, progress_deadline, rollout_progress, why_pods_stay
+from remediator.domain.workloads import (
+    REVISION_HASH,
+    is_failing,
+    is_rolled_out,
+    is_stuck,
+    progress_deadline,
+    rollout_counts,
+    rollout_progress,
+    waits_for_every_pod,
+    why_pods_stay,
+)
 from remediator.ports import Cluster
 
 
@@ -26,9 +36,11 @@ async def rolled_out(change: Change, cluster: Cluster, *, token: str, started: d
     """
     Whether the controller has brought every replica to what the change wrote.
 
-    It ends early where somebody put the old value back, and where the controller has given up. Its
-    old verdict about an earlier template can outlive a change of it, so it counts only after a whole
-    progress deadline of ours.
+    A StatefulSet that waits for failing pods of an earlier template has done what it does: the step
+    is over, says which pods stand in the way, and a later one can delete them. It ends early where
+    somebody put the old value back, and where the controller has given up. Its old verdict about an
+    earlier template can outlive a change of it, so it counts only after a whole progress deadline of
+    ours.
     """
     target = change.target
     try:
@@ -43,7 +55,30 @@ async def rolled_out(change: Change, cluster: Cluster, *, token: str, started: d
     deadline = progress_deadline(seen)
     if is_stuck(seen) and deadline is not None and now - started >= deadline:
         return Failed(f"{target} made no progress for {int(deadline.total_seconds())}s: {rollout_progress(seen)}")
+    stopped_by = await pods_in_the_way(cluster, seen, target, now)
+    if stopped_by:
+        return Succeeded(f"{change.summary}; {_in_the_way(stopped_by)}")
     return Running(f"{target}: {rollout_progress(seen)}")
+
+
+async def pods_in_the_way(cluster: Cluster, workload: Object, target: Target, now: datetime) -> list[str]:
+    """
+    The failing pods of an earlier template that keep a StatefulSet from rolling out the present one.
+
+    Nothing but their deletion helps, which is a step of its own.
+    """
+    if not waits_for_every_pod(workload) or not rollout_counts(workload).observed:
+        return []
+    newest = dig_text(workload, "status", "updateRevision")
+    return [
+        dig_text(pod, "metadata", "name")
+        for pod in (await owned_pods(cluster, workload, target)).items
+        if dig_text(pod, "metadata", "labels", REVISION_HASH) != newest and is_failing(pod, now)
+    ]
+
+
+def _in_the_way(pods: list[str]) -> str:
+    return f"the pods that fail must be deleted for it, a StatefulSet waits for them: {', '.join(pods)}"
 
 
 def put_back(change: Change, seen: Object) -> str:

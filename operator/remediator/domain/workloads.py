@@ -19,6 +19,15 @@ TEMPLATE_HASH: Final = "pod-template-hash"
 RECENTLY: Final = timedelta(minutes=10)  # the kubelet's longest pause between two crashes is five
 PROGRESS_DEADLINE: Final = timedelta(seconds=600)
 NO_DEADLINE: Final = 2**31 - 1
+REVISION_HASH: Final = "controller-revision-hash"
+_CANNOT_START: Final = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+)
 _SETTLED: Final = ("NewReplicaSetAvailable", "ProgressDeadlineExceeded")
 
 
@@ -245,6 +254,24 @@ def container_statuses(pod: Object) -> list[Object]:
 def is_crash_looping(pod: Object, now: datetime | None = None) -> bool:
     """Whether any container crashes again and again."""
     return any(container_crash_loops(status, now) for status in container_statuses(pod))
+
+
+def is_failing(pod: Object, now: datetime | None = None) -> bool:
+    """Whether the pod will hardly become ready as it is: it crashes, or a container cannot even be started."""
+    reasons = {dig_text(status, "state", "waiting", "reason") for status in container_statuses(pod)}
+    return is_crash_looping(pod, now) or not reasons.isdisjoint(_CANNOT_START)
+
+
+def waits_for_every_pod(workload: Object) -> bool:
+    """
+    Whether one failing pod stops a rollout, even of the template that would mend it.
+
+    A StatefulSet replaces no pod before all are ready, unless its pods are managed in parallel.
+
+    Source: https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
+    """
+    policy = dig_text(workload, "spec", "podManagementPolicy")
+    return workload_kind(workload) == "StatefulSet" and policy != "Parallel"
 
 
 def container_crash_loops(status: Object, now: datetime | None = None) -> bool:

@@ -27,6 +27,7 @@ def test_kinds_that_cannot_be_targets_need_no_permission() -> None:
     found = registry.permissions([Use("rollback", {}, ("StatefulSet",))])
 
     assert found == (
+        Permission("", "pods", ("list",)),
         Permission("apps", "controllerrevisions", ("list",)),
         Permission("apps", "statefulsets", ("get", "patch")),
     )

@@ -10,7 +10,7 @@ from remediator.domain.objects import BUILT_IN, ObjectRef
 from remediator.domain.outcomes import Failed, Running, Succeeded
 from remediator.domain.verdicts import Reason, Refusal
 from remediator.testing import NOON, FakeCluster
-from unit.actions.world import CHECKOUT, crash, names, pods, shop, target, with_image, workload
+from unit.actions.world import CHECKOUT, LEDGER, crash, names, pods, shop, target, with_image, workload
 
 
 async def plan(cluster: FakeCluster, ref: ObjectRef = CHECKOUT) -> Change:
@@ -93,11 +93,26 @@ async def test_where_no_pod_would_be_replaced_it_is_refused(spec: dict[str, obje
         await plan(cluster)
 
 
+async def test_a_stateful_set_that_would_wait_for_a_failing_pod_is_refused() -> None:
+    cluster = shop(workload("StatefulSet", "ledger"))
+    crash(cluster, pods(cluster, "ledger")[1])
+
+    with pytest.raises(Refusal, match="delete those that fail: ledger-1"):
+        await plan(cluster, LEDGER)
+
+
+async def test_a_stateful_set_whose_pods_are_managed_in_parallel_is_restarted() -> None:
+    cluster = shop(workload("StatefulSet", "ledger", spec={"podManagementPolicy": "Parallel"}))
+    crash(cluster, pods(cluster, "ledger")[1])
+
+    assert not (await plan(cluster, LEDGER)).is_empty
+
+
 async def test_on_delete_is_refused() -> None:
     cluster = shop(workload("StatefulSet", "ledger", spec={"updateStrategy": {"type": "OnDelete"}}))
 
     with pytest.raises(Refusal, match="OnDelete"):
-        await plan(cluster, ObjectRef("apps", "StatefulSet", "shop", "ledger"))
+        await plan(cluster, LEDGER)
 
 
 async def test_it_is_running_until_the_new_pods_are_available() -> None:

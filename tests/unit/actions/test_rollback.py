@@ -11,7 +11,9 @@ from remediator.domain.objects import ObjectRef
 from remediator.domain.outcomes import Failed, Running, Succeeded
 from remediator.domain.verdicts import Reason, Refusal
 from remediator.testing import NOON, FakeCluster
-from unit.actions.world import CHECKOUT, shop, target, with_image, workload
+from unit.actions.world import CHECKOUT, LEDGER, crash, pod_ref, pods, shop, target, with_image, workload
+
+OLD = {"controller-revision-hash": "ledger-old"}
 
 
 async def plan(cluster: FakeCluster, ref: ObjectRef = CHECKOUT, now=NOON, **given: object) -> Patch:
@@ -150,6 +152,23 @@ async def test_a_stuck_rollout_can_be_rolled_back() -> None:
     await carry(cluster, change)
 
     assert isinstance(await poll(cluster, change), Succeeded)
+
+
+async def test_of_a_stateful_set_the_failing_pods_are_named_that_must_be_deleted_for_it() -> None:
+    cluster = shop(workload("StatefulSet", "ledger", "ledger:1"))
+    with_image(cluster, "ledger:2", LEDGER)
+    change = await plan(cluster, LEDGER)
+    crash(cluster, pods(cluster, "ledger")[1])
+    await carry(cluster, change)
+    crash(cluster, pods(cluster, "ledger")[1])  # the real controller does not replace it
+    cluster.change(pod_ref(pods(cluster, "ledger")[1]), lambda obj: obj["metadata"]["labels"].update(OLD))
+    cluster.change(LEDGER, lambda obj: obj["status"].update(availableReplicas=1, updatedReplicas=0))
+
+    outcome = await poll(cluster, change)
+
+    assert isinstance(outcome, Succeeded)
+    assert "must be deleted" in outcome.message
+    assert outcome.message.endswith("ledger-1")
 
 
 async def test_a_rollback_that_somebody_reverts_has_failed() -> None:

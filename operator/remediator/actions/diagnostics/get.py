@@ -92,6 +92,8 @@ class Get:
         ),
     )
 
+    shapes: ClassVar[tuple[type[Output], ...]] = (PodsOutput, WorkloadsOutput, ObjectsOutput)
+
     @classmethod
     def output_for(cls, params: GetParameters, targets: Sequence[str]) -> type[Output]:
         kinds = {params.kind} if params.kind is not None else set(targets)

@@ -6,16 +6,15 @@ there was no pod to read, nothing was counted, and `count` is absent: missing is
 """
 
 import enum
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, create_model, field_validator
 
 from remediator.actions.base import Reader, Template
-from remediator.actions.patterns import checked, compiled
+from remediator.actions.logtext import LogsRead, different_values, matching_lines
+from remediator.actions.patterns import checked
 from remediator.actions.pods import as_meant, owned_pods
 from remediator.domain.actions import ActionClass, ActionInfo, Output, OutputPart, Parameters, Permission, Reading
 from remediator.domain.bounded import shorten
@@ -32,11 +31,6 @@ from remediator.domain.workloads import (
     is_crash_looping,
     pod_is_ready,
 )
-from remediator.ports import LogText
-
-_EVIDENCE_BYTES: Final = 65_536
-_VALUE_BYTES: Final = 256
-_MAX_VALUES: Final = 100
 
 Pattern = Annotated[str, Field(max_length=512)]
 
@@ -110,17 +104,6 @@ class LogsOutput(Output):
     matching_pods: int = Field(default=0, description="Pods that `from` meant, read or not.")
 
 
-@dataclass
-class _Read:
-    """What has been read so far; `complete` while every zero is certain."""
-
-    lines: list[str] = field(default_factory=list)
-    excerpts: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    pods: set[str] = field(default_factory=set)
-    complete: bool = True
-
-
 class Logs:
     """Read the ends of containers' logs."""
 
@@ -140,6 +123,8 @@ class Logs:
         ),
     )
 
+    shapes: ClassVar[tuple[type[Output], ...]] = (LogsOutput,)
+
     @classmethod
     def output_for(cls, params: LogsParameters, targets: Sequence[str]) -> type[Output]:  # noqa: ARG003 - the same for every kind
         return _output_with(tuple(sorted(params.count)), tuple(sorted(params.extract)))
@@ -154,7 +139,7 @@ class Logs:
         read = await _read_logs(params, meant[: params.max_pods], reader)
         if read.notes and not read.pods and not read.complete:
             return Reading(LogsOutput(known=False, error=shorten("; ".join(read.notes), 512)))
-        return Reading(_output(params, read, len(meant)), _evidence(read), tuple(read.notes))
+        return Reading(_output(params, read, len(meant)), read.evidence(), tuple(read.notes))
 
 
 def _meant(params: LogsParameters, pods: tuple[Object, ...], reader: Reader) -> list[Object]:
@@ -169,8 +154,8 @@ def _meant(params: LogsParameters, pods: tuple[Object, ...], reader: Reader) -> 
     return youngest_first
 
 
-async def _read_logs(params: LogsParameters, pods: Sequence[Object], reader: Reader) -> _Read:
-    read = _Read()
+async def _read_logs(params: LogsParameters, pods: Sequence[Object], reader: Reader) -> LogsRead:
+    read = LogsRead()
     for pod in pods:
         for container in _containers(params, pod, reader):
             await _read_one(params, pod, container, reader, read)
@@ -199,7 +184,7 @@ def _has_log(status: Object, *, previous: bool) -> bool:
     return dig(status, "state", "waiting") is None or dig_int(status, "restartCount") > 0
 
 
-async def _read_one(params: LogsParameters, pod: Object, container: str, reader: Reader, read: _Read) -> None:
+async def _read_one(params: LogsParameters, pod: Object, container: str, reader: Reader, read: LogsRead) -> None:
     name = dig_text(pod, "metadata", "name")
     try:
         log = await reader.cluster.logs(
@@ -217,48 +202,20 @@ async def _read_one(params: LogsParameters, pod: Object, container: str, reader:
         read.complete = False
         read.notes.append(f"{name}/{container}: the kubelet had no log to give yet; look again")
         return
-    _take(log, name, container, read)
+    read.take(log, name, container)
 
 
-def _take(log: LogText, pod: str, container: str, read: _Read) -> None:
-    read.pods.add(pod)
-    read.lines.extend(log.text.splitlines())
-    read.excerpts.append(f"==> {pod}/{container} <==\n{log.text}")
-    if log.truncated:
-        read.complete = False
-        read.notes.append(f"{pod}/{container}: the log was cut by limitBytes")
-
-
-def _output(params: LogsParameters, read: _Read, matching: int) -> LogsOutput:
+def _output(params: LogsParameters, read: LogsRead, matching: int) -> LogsOutput:
     output = LogsOutput(lines=len(read.lines), pods=len(read.pods), matching_pods=matching, truncated=not read.complete)
     if not read.pods:
         return output
-    counts = {name: _count(pattern, read.lines) for name, pattern in params.count.items()}
-    values = {name: _values(pattern, read.lines) for name, pattern in params.extract.items()}
+    counts = {name: matching_lines(pattern, read.lines) for name, pattern in params.count.items()}
+    values = {name: different_values(pattern, read.lines) for name, pattern in params.extract.items()}
     return output.model_copy(
         update={
             "count": {name: count for name, count in counts.items() if count > 0 or read.complete},
             "extract": {name: found for name, found in values.items() if read.complete},
         }
-    )
-
-
-def _count(pattern: str, lines: list[str]) -> int:
-    matcher = compiled(pattern)
-    return sum(1 for line in lines if matcher.search(line))
-
-
-def _values(pattern: str, lines: list[str]) -> list[str]:
-    matcher = compiled(pattern)
-    found = Counter(shorten(match[1] or "", _VALUE_BYTES) for line in lines if (match := matcher.search(line)))
-    return [value for value, _ in found.most_common(_MAX_VALUES)]
-
-
-def _evidence(read: _Read) -> str:
-    """The end of every log, an equal share of the room each."""
-    share = _EVIDENCE_BYTES // max(1, len(read.excerpts))
-    return "\n".join(
-        text if len(text) <= share else f"{text.partition(chr(10))[0]}\n…{text[-share:]}" for text in read.excerpts
     )
 
 

@@ -68,6 +68,7 @@ class Rollback:
         summary="Go back to a recorded revision of a workload, as `kubectl rollout undo` does.",
         parameters=RollbackParameters,
         permissions=(
+            Permission("", "pods", ("list",)),
             Permission("apps", "controllerrevisions", ("list",)),
             Permission("apps", "daemonsets", ("get", "patch")),
             Permission("apps", "deployments", ("get", "patch")),

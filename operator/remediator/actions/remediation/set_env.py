@@ -81,6 +81,7 @@ class SetEnv:
         summary="Set environment variables of one container, all in one patch; the pods are replaced.",
         parameters=SetEnvParameters,
         permissions=(
+            Permission("", "pods", ("list",)),
             Permission("apps", "daemonsets", ("get", "patch")),
             Permission("apps", "deployments", ("get", "patch")),
             Permission("apps", "statefulsets", ("get", "patch")),
