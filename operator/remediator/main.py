@@ -39,7 +39,7 @@ from remediator.handlers.definitions import NAMESPACE, Definitions
 from remediator.handlers.diagnose import Diagnostician
 from remediator.handlers.freshness import Freshness, Heard
 from remediator.handlers.gather import Gatherer
-from remediator.handlers.health import Health, LoopLag
+from remediator.handlers.health import Health, LoopLag, watch_caches
 from remediator.handlers.intake import Intake
 from remediator.handlers.keeping import Keeper
 from remediator.handlers.metrics import IntakeMetrics
@@ -85,9 +85,18 @@ class Operator:
         heard = Heard(clock)
         for kind in (POLICY, RUNBOOK):
             heard.follow(kind, partial(self.definitions.last_event, kind), partial(self.definitions.synced, kind))
+        heard.follow(RUN, lambda: self.index.last_event, lambda: self.index.synced)
         freshness = Freshness(cluster, self.definitions, self.index, heard)
         self.keeper = Keeper(cluster, self.index, clock, operator_namespace=settings.namespace, user=settings.user)
-        taker = Taker(self.definitions, freshness, Resolver(cluster, clock), self.keeper, clock, settings.namespace)
+        taker = Taker(
+            self.definitions,
+            freshness,
+            Resolver(cluster, clock),
+            self.keeper,
+            clock,
+            settings.namespace,
+            self.readiness.note_alert,
+        )
         intake = Intake(taker, Tokens(settings.intake_token_path, clock), measures, clock)
         self.intake = Server(intake.application(), settings.intake_host, settings.intake_port)
 
@@ -116,7 +125,7 @@ class Operator:
         )
         self.queue = Queue(reconciler.reconcile, settings.workers)
         measures.watch("remediator_queue_depth", "Runs that wait or are worked on.", lambda: self.queue.depth)
-        measures.watch("remediator_runs_known", "Runs in memory.", lambda: len(self.index))
+        watch_caches(measures, heard, self.index)
 
         # how it is
         self.lag = LoopLag(clock, measures)

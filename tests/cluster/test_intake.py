@@ -438,7 +438,6 @@ async def tell(url: str) -> AsyncIterator[Callable[[list[Any]], Awaitable[None]]
         yield say
 
 
-@pytest.mark.xfail(reason="the CRD's rule on kinds does not know `unresolved`", strict=True)
 async def test_alerts_that_name_no_object_are_stored_on_a_run_that_changes_nothing(
     installed: LocalCluster, shop: str, start: Start
 ) -> None:

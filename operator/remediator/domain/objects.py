@@ -107,7 +107,8 @@ class ObjectRef:
     def kind_text(self) -> str:
         """The kind in the spelling of Runbooks."""
         known = BUILT_IN.get(self.kind)
-        return self.kind if known is not None and known.group == self.group else f"{self.kind}.{self.group}"
+        is_plain = not self.group or (known is not None and known.group == self.group)
+        return self.kind if is_plain else f"{self.kind}.{self.group}"
 
     def __str__(self) -> str:
         """As people write it: `Deployment shop/checkout`."""

@@ -258,10 +258,10 @@ def is_recorded(recorded: Mapping[bytes, int], alert: Alert) -> bool:
 
 
 def all_resolved(run: Run) -> bool:
-    """Whether every attached alert has been notified as resolved."""
+    """Whether every attached alert has been notified as resolved; of those kept beside the run nobody can say."""
     alerts = run.alerts
     recorded, resolved = Identities.decode(alerts.identities), Identities.decode(alerts.resolved)
-    return bool(len(recorded)) and all_within(recorded, resolved)
+    return bool(len(recorded)) and alerts.count <= len(recorded) and all_within(recorded, resolved)
 
 
 def _cooldown(question: Question) -> timedelta:

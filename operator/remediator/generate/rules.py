@@ -70,6 +70,9 @@ def _listed(names: Iterable[str]) -> str:
     return "[" + ", ".join(quoted(name) for name in sorted(names)) + "]"
 
 
+UNRESOLVED: Final = "unresolved"
+"""The kind of a run's target where the alert's labels name no object; a Runbook cannot ask for it."""
+
 _METRICS: Final = "metrics.k8s.io"
 TARGET_KINDS: Final = sorted(name for name, kind in BUILT_IN.items() if kind.group != _METRICS and name != "Event")
 """The kinds without a group that a Runbook may be about."""
@@ -78,9 +81,10 @@ _KIND_PATTERN: Final = r"^([A-Z][A-Za-z]*|[a-z][a-z0-9]*(\.[a-z0-9-]+)+|external
 _OTHER_KIND: Final = r"^([a-z][a-z0-9]*(\.[a-z0-9-]+)+|external)$"
 
 
-def _names_a_kind(subject: str, field: str = "") -> Rule:
+def _names_a_kind(subject: str, field: str = "", also: str = "") -> Rule:
+    other = f" || {subject} == {quoted(also)}" if also else ""
     return Rule(
-        f"{subject} in {_listed(TARGET_KINDS)} || {subject}.matches({quoted(_OTHER_KIND)})",
+        f"{subject} in {_listed(TARGET_KINDS)} || {subject}.matches({quoted(_OTHER_KIND)}){other}",
         f"write one of {', '.join(TARGET_KINDS)}; another kind in small letters with its group, such as "
         "certificate.cert-manager.io; or external",
         field=field,
@@ -211,7 +215,7 @@ RULES: Final[Mapping[type[BaseModel], tuple[Rule, ...]]] = {
     ),
     RunbookRunSpec: (
         Rule("self == oldSelf", "the request of a run never changes: delete the run and create another one"),
-        _names_a_kind("self.target.kind", field=".target.kind"),
+        _names_a_kind("self.target.kind", field=".target.kind", also=UNRESOLVED),
         Rule("self.target.name.size() > 0", "name the object that the run is about", field=".target.name"),
     ),
 }

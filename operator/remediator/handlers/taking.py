@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from remediator.domain.alerts import Alert
 from remediator.domain.errors import RemediatorError, Unavailable
@@ -56,6 +56,12 @@ class PolicyNote:
     last_alert_at: datetime | None = None
 
 
+class Noted(Protocol):
+    """Told of every alert that matched a policy, or that it could not judge."""
+
+    def __call__(self, namespace: str, policy: str, at: datetime, *, unreadable: bool = False) -> None: ...
+
+
 class Taker:
     """Takes in notifications."""
 
@@ -67,7 +73,9 @@ class Taker:
         keeper: Keeper,
         clock: Clock,
         operator_namespace: str,
+        noted: Noted | None = None,
     ) -> None:
+        self._noted = noted
         self._policies = policies
         self._freshness = freshness
         self._resolver = resolver
@@ -145,12 +153,16 @@ class Taker:
             key = (one.listener.namespace, one.listener.name)
             before = self.note(*key)
             self._notes[key] = PolicyNote(before.unreadable_alerts, before.message, now)
+            if self._noted is not None:
+                self._noted(*key, now)
         for said in counted:
             if said.listener is None:
                 continue
             key = (said.listener.namespace, said.listener.name)
             before = self.note(*key)
             self._notes[key] = PolicyNote(before.unreadable_alerts + 1, said.message, before.last_alert_at)
+            if self._noted is not None:
+                self._noted(*key, now, unreadable=True)
 
 
 def _said(messages: Iterable[str]) -> str:

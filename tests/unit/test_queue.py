@@ -1,0 +1,139 @@
+import asyncio
+
+from remediator.handlers.queue import Key, Queue
+
+A, B = ("shop", "a"), ("shop", "b")
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_key_that_is_added_ten_times_is_worked_on_once() -> None:
+    seen: list[Key] = []
+
+    async def work(key: Key) -> float | None:
+        seen.append(key)
+        return None
+
+    queue = Queue(work)
+    for _ in range(10):
+        queue.add(A)
+    await settled()
+
+    assert seen == [A]
+
+
+async def test_a_key_that_is_added_while_it_is_worked_on_is_worked_on_once_more_afterwards() -> None:
+    seen: list[Key] = []
+    go = asyncio.Event()
+
+    async def work(key: Key) -> float | None:
+        seen.append(key)
+        await go.wait()
+        return None
+
+    queue = Queue(work)
+    queue.add(A)
+    await settled()
+    queue.add(A)
+    queue.add(A)
+    assert seen == [A]
+    go.set()
+    await settled()
+
+    assert seen == [A, A]
+
+
+async def test_one_key_is_never_worked_on_twice_at_a_time() -> None:
+    working: set[Key] = set()
+    overlaps = []
+
+    async def work(key: Key) -> float | None:
+        overlaps.append(key in working)
+        working.add(key)
+        await asyncio.sleep(0)
+        working.discard(key)
+        return None
+
+    queue = Queue(work)
+    for _ in range(20):
+        queue.add(A)
+        queue.add(B)
+        await asyncio.sleep(0)
+    await settled()
+
+    assert not any(overlaps)
+
+
+async def test_an_appointment_is_kept_and_an_earlier_one_stands() -> None:
+    seen: list[Key] = []
+
+    async def work(key: Key) -> float | None:
+        seen.append(key)
+        return None
+
+    queue = Queue(work)
+    queue.add(A, 3600)
+    queue.add(A, 0.01)
+    queue.add(A, 3600)
+    await asyncio.sleep(0.05)
+
+    assert seen == [A]
+    assert queue.depth == 0
+
+
+async def test_a_worker_that_fails_is_asked_again_and_stops_nobody_else() -> None:
+    seen: list[Key] = []
+
+    async def work(key: Key) -> float | None:
+        seen.append(key)
+        if key == A:
+            raise RuntimeError("surprise")
+        return None
+
+    queue = Queue(work)
+    queue.add(A)
+    queue.add(B)
+    await settled()
+
+    assert seen == [A, B]
+    assert queue.depth == 1  # A has another appointment
+    await queue.stop()
+
+
+async def test_no_more_keys_are_worked_on_at_once_than_there_are_places() -> None:
+    busy = 0
+    most = 0
+
+    async def work(key: Key) -> float | None:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0)
+        busy -= 1
+        return None
+
+    queue = Queue(work, workers=3)
+    for number in range(30):
+        queue.add(("shop", str(number)))
+    await asyncio.sleep(0.05)
+
+    assert most == 3
+
+
+async def test_a_stopped_queue_begins_nothing() -> None:
+    seen: list[Key] = []
+
+    async def work(key: Key) -> float | None:
+        seen.append(key)
+        return None
+
+    queue = Queue(work)
+    queue.add(A, 0.01)
+    await queue.stop()
+    queue.add(B)
+    await asyncio.sleep(0.03)
+
+    assert seen == []
