@@ -4,15 +4,8 @@ from typing import Any
 import pytest
 
 from remediator.domain.json import Object
-from remediator.domain.workloads import (
-    container_crash_loops,
-    is_rolled_out,
-    is_rolling,
-    pod_is_ready,
-    rollout_progress,
-    selector_text,
-    why_pods_stay,
-)
+from remediator.domain.pods import container_crash_loops, pod_is_ready
+from remediator.domain.workloads import is_rolled_out, is_rolling, rollout_progress, selector_text, why_pods_stay
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 DONE = {"replicas": 3, "updatedReplicas": 3, "availableReplicas": 3, "readyReplicas": 3}

@@ -8,15 +8,8 @@ from pydantic import Field
 from remediator.domain.actions import Output, OutputPart
 from remediator.domain.bounded import shorten
 from remediator.domain.json import Object, dig, dig_int, dig_list, dig_object, dig_text
-from remediator.domain.workloads import (
-    container_statuses,
-    controller_of,
-    created_at,
-    is_crash_looping,
-    is_ending,
-    pod_is_ready,
-    uid_of,
-)
+from remediator.domain.pods import container_statuses, is_crash_looping, pod_is_ready
+from remediator.domain.workloads import controller_of, created_at, is_ending, uid_of
 
 _MESSAGE_BYTES: Final = 512
 

@@ -8,10 +8,10 @@ from remediator.domain.errors import NotFound
 from remediator.domain.json import Object, dig_text
 from remediator.domain.objects import WORKLOADS, Target
 from remediator.domain.outcomes import Failed, Outcome, Running, Succeeded
+from remediator.domain.pods import is_failing
 from remediator.domain.verdicts import Reason, Refusal
 from remediator.domain.workloads import (
     REVISION_HASH,
-    is_failing,
     is_rolled_out,
     is_stuck,
     progress_deadline,

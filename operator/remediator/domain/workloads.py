@@ -1,5 +1,5 @@
 """
-Reading workloads and their pods: whether a rollout is done, who made whom, what crashes.
+Reading workloads: whether a rollout is done or under way, who made whom, what a selector selects.
 
 Every function takes objects as the API server returned them and answers about that moment alone.
 Where the API leaves a field out, the default that the API server documents is meant.
@@ -16,18 +16,9 @@ REVISION: Final = "deployment.kubernetes.io/revision"
 CHANGE_CAUSE: Final = "kubernetes.io/change-cause"
 TEMPLATE_HASH: Final = "pod-template-hash"
 
-RECENTLY: Final = timedelta(minutes=10)  # the kubelet's longest pause between two crashes is five
 PROGRESS_DEADLINE: Final = timedelta(seconds=600)
 NO_DEADLINE: Final = 2**31 - 1
 REVISION_HASH: Final = "controller-revision-hash"
-_CANNOT_START: Final = (
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-)
 _SETTLED: Final = ("NewReplicaSetAvailable", "ProgressDeadlineExceeded")
 
 
@@ -237,29 +228,8 @@ def selector_text(selector: Object) -> str:
     return ",".join(term for term in terms if term)
 
 
-def pod_is_ready(pod: Object) -> bool:
-    """Whether the pod serves: Ready, and nobody has asked it to end."""
-    return condition(pod, "Ready").get("status") == "True" and not is_ending(pod)
-
-
 def is_ending(obj: Object) -> bool:
     return bool(dig_text(obj, "metadata", "deletionTimestamp"))
-
-
-def container_statuses(pod: Object) -> list[Object]:
-    """The statuses of the containers, then of the init containers."""
-    return [*dig_list(pod, "status", "containerStatuses"), *dig_list(pod, "status", "initContainerStatuses")]
-
-
-def is_crash_looping(pod: Object, now: datetime | None = None) -> bool:
-    """Whether any container crashes again and again."""
-    return any(container_crash_loops(status, now) for status in container_statuses(pod))
-
-
-def is_failing(pod: Object, now: datetime | None = None) -> bool:
-    """Whether the pod will hardly become ready as it is: it crashes, or a container cannot even be started."""
-    reasons = {dig_text(status, "state", "waiting", "reason") for status in container_statuses(pod)}
-    return is_crash_looping(pod, now) or not reasons.isdisjoint(_CANNOT_START)
 
 
 def waits_for_every_pod(workload: Object) -> bool:
@@ -272,25 +242,6 @@ def waits_for_every_pod(workload: Object) -> bool:
     """
     policy = dig_text(workload, "spec", "podManagementPolicy")
     return workload_kind(workload) == "StatefulSet" and policy != "Parallel"
-
-
-def container_crash_loops(status: Object, now: datetime | None = None) -> bool:
-    """
-    Whether a container waits in CrashLoopBackOff, or is between two crashes.
-
-    Between two crashes means: it has just died after a restart, or it runs without being ready
-    and died in error a few minutes ago. Without `now` the last is not asked.
-    """
-    if dig_text(status, "state", "waiting", "reason") == "CrashLoopBackOff":
-        return True
-    restarts = dig_int(status, "restartCount")
-    if dig(status, "state", "terminated") is not None:
-        return restarts > 0 and dig_int(status, "state", "terminated", "exitCode") != 0
-    if now is None or status.get("ready") is True or restarts == 0:
-        return False
-    ended = time_of(status, "lastState", "terminated", "finishedAt")
-    failed = dig_int(status, "lastState", "terminated", "exitCode") != 0
-    return failed and ended is not None and now - ended < RECENTLY
 
 
 def time_of(obj: Object, *keys: str | int) -> datetime | None:

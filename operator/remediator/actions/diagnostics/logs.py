@@ -24,13 +24,8 @@ from remediator.domain.expressions.shapes import NoneIsUnknown
 from remediator.domain.fields import Identifier
 from remediator.domain.json import Object, dig, dig_int, dig_list, dig_text
 from remediator.domain.objects import BUILT_IN, ObjectRef
-from remediator.domain.workloads import (
-    container_crash_loops,
-    container_statuses,
-    created_at,
-    is_crash_looping,
-    pod_is_ready,
-)
+from remediator.domain.pods import container_crash_loops, container_statuses, is_crash_looping, pod_is_ready
+from remediator.domain.workloads import created_at
 
 Pattern = Annotated[str, Field(max_length=512)]
 

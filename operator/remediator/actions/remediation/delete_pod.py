@@ -18,8 +18,9 @@ from remediator.domain.errors import NotFound
 from remediator.domain.json import Object, dig_object, dig_text
 from remediator.domain.objects import ObjectRef, Target
 from remediator.domain.outcomes import Failed, Outcome, Running, Succeeded
+from remediator.domain.pods import pod_is_ready
 from remediator.domain.verdicts import Reason, Refusal
-from remediator.domain.workloads import desired_replicas, is_ending, pod_is_ready, time_of, uid_of
+from remediator.domain.workloads import desired_replicas, is_ending, time_of, uid_of
 from remediator.ports import Cluster
 
 _COUNTED: Final = ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")

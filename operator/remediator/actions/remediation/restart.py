@@ -15,8 +15,9 @@ from remediator.domain.changes import RESTARTED_BY, TOKEN_PLACEHOLDER, Change, E
 from remediator.domain.json import Object, dig_text
 from remediator.domain.objects import WORKLOADS, Target
 from remediator.domain.outcomes import Outcome
+from remediator.domain.pods import is_failing
 from remediator.domain.verdicts import Reason, Refusal
-from remediator.domain.workloads import desired_replicas, is_failing, is_rolling, rollout_progress, waits_for_every_pod
+from remediator.domain.workloads import desired_replicas, is_rolling, rollout_progress, waits_for_every_pod
 from remediator.ports import Cluster
 
 _PATH = FieldPath.of("spec", "template", "metadata", "annotations", RESTARTED_BY)
