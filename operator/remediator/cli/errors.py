@@ -10,7 +10,13 @@ REFUSED: Final = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]*)"'
     r'(?: in API group "(?P<group>[^"]*)")?(?: in the namespace "(?P<namespace>[^"]*)")?'
 )
-NO_KIND: Final = "could not find the requested resource"
+NO_KIND: Final = ("could not find the requested resource", "404 page not found")
+"""What the API server answers where it serves the group without the kind, and where it knows no such group."""
+
+
+def is_without_kind(error: NotFound) -> bool:
+    """Whether it is the kind that is not there, rather than one object of it."""
+    return any(words in str(error) for words in NO_KIND)
 
 
 def sentence(error: RemediatorError) -> str:
@@ -20,7 +26,7 @@ def sentence(error: RemediatorError) -> str:
         return _forbidden(said)
     if "does not accept the operator's credentials" in said:
         return "the API server does not accept your credentials: log in again, then try `kubectl auth whoami`"
-    if isinstance(error, NotFound) and NO_KIND in said:
+    if isinstance(error, NotFound) and is_without_kind(error):
         return (
             "this cluster has no Remediator: its CRDs are not installed (`kubectl api-resources` lists those that are)"
         )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from remediator.cli.errors import is_without_kind
 from remediator.domain.errors import NotFound, RemediatorError
 from remediator.domain.json import Object, dig_text
 from remediator.domain.objects import RUN, ObjectRef
@@ -45,7 +46,7 @@ async def found(cluster: Cluster, given: str, namespace: str) -> Object:
     try:
         return await cluster.read(ObjectRef(RUN.group, RUN.kind, meant.namespace, meant.text))
     except NotFound as missing:
-        if "could not find the requested resource" in str(missing):
+        if is_without_kind(missing):
             raise
     listing = await cluster.list(RUN, meant.namespace, limit=LISTED)
     names = fitting(meant.text, (dig_text(one, "metadata", "name") for one in listing.items))
