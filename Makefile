@@ -10,7 +10,7 @@ REAL ?= $(shell [ "$$(id -u)" = 0 ] && [ "$$(uname)" = Linux ] && echo 1 || echo
 SIMULATED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock check verify generate test test-fast cluster-build cluster-up cluster-down cluster-status demo bench clean
+.PHONY: help install lock check verify generate test test-fast test-kind cluster-build cluster-up cluster-down cluster-status demo bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -27,6 +27,7 @@ install: $(STAMP) ## Make the virtual environment with pinned dependencies
 
 lock: $(STAMP) ## Resolve the dependencies again into requirements/*.lock
 	$(VENV)/bin/uv pip compile -q pyproject.toml --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/runtime.lock
+	$(VENV)/bin/uv pip compile -q pyproject.toml --group kind --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/kind.lock
 	$(VENV)/bin/uv pip compile -q pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/dev.lock
 
 check: $(STAMP) ## Lint, types and import contracts
@@ -46,6 +47,11 @@ test-fast: $(STAMP) ## Unit, contract and scenario tests: no server
 
 test: cluster-build ## All tests, those on a real API server too
 	$(PY) -m pytest -q
+
+test-kind: ## The image on a kind cluster; needs Docker, and a virtual environment of its own
+	python3 -m venv .venv-kind && .venv-kind/bin/pip install -q 'uv==0.13.8'
+	.venv-kind/bin/uv pip install -q --python .venv-kind/bin/python --require-hashes -r requirements/kind.lock
+	.venv-kind/bin/python -m pytest -q -m kind --override-ini addopts=--import-mode=importlib tests/kind
 
 cluster-build: $(STAMP) ## Build the local cluster's binaries, once
 	$(RUN) -m localcluster build
