@@ -204,5 +204,16 @@ def test_an_absent_value_is_not_null() -> None:
     assert isinstance(change_from_json(stored).edits[0].was, Absent)  # type: ignore[union-attr]
 
 
+def test_an_annotation_that_is_set_on_a_bare_object_stays_beside_the_stamps() -> None:
+    bare = deployment()
+    del bare["metadata"]["annotations"]
+    note = Patch(CHECKOUT, (Edit(FieldPath.of("metadata", "annotations", "note"), ABSENT, "hello"),), "note")
+
+    annotations = sent(note, bare)["metadata"]["annotations"]
+
+    assert annotations["note"] == "hello"
+    assert annotations[STEP_STAMP] == "t1"
+
+
 def test_an_operation_on_a_list_inserts_where_it_says() -> None:
     assert apply_operation({"l": [1, 3]}, {"op": "add", "path": "/l/1", "value": 2}) == {"l": [1, 2, 3]}

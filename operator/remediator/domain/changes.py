@@ -235,7 +235,8 @@ def json_patch(patch: Patch, seen: Object, *, run: str, token: str) -> list[Obje
         for operation in _edit(edit, shadow):
             operations.append(operation)
             shadow = apply_operation(shadow, operation)
-    return [*operations, *stamp(seen, {RUN_STAMP: run, STEP_STAMP: token})]
+    assert isinstance(shadow, dict)
+    return [*operations, *stamp(shadow, {RUN_STAMP: run, STEP_STAMP: token})]
 
 
 def void_patch(target: Target, seen: Object, *, token: str) -> list[Object]:
