@@ -275,3 +275,25 @@ async def test_a_rollout_that_never_becomes_ready_disproves_the_remedy() -> None
     assert run.status.outcome is RunOutcome.UNDONE, transcript(run)
     assert queue(made) is None
     assert run.status.attempts[0].steps[0].state is StepState.FAILED
+
+
+async def test_an_alert_that_nobody_can_ask_about_is_not_taken_for_one_that_is_over() -> None:
+    made = world()
+    made.alerts.unreachable = True
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.REFUSED, transcript(run)
+    assert run.status.ending is not None
+    assert run.status.ending.reason == "FactUnknown"
+    assert stamped(made) == 0
+    assert [sent.receiver for sent in made.notifier.sent] == ["default"]
+
+
+async def test_a_step_that_takes_too_long_says_so_in_the_words_of_the_manifest() -> None:
+    made = world()
+    made.cluster.controllers.never_ready = lambda template: bool(dig(template, "spec", "containers", 0, "env"))
+
+    run = await made.settle(await fired(made))
+
+    assert "raise: not finished within 5m0s" in transcript(run)

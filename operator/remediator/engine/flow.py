@@ -11,6 +11,7 @@ Accept → Diagnose → (choose) → Render → Lock → Intend → Start → Po
 from datetime import timedelta
 
 from remediator.domain.changes import change_from_json, is_stamped, is_voided
+from remediator.domain.durations import human
 from remediator.domain.expressions import Truth, Values
 from remediator.domain.json import dig
 from remediator.domain.policies import Mode
@@ -159,7 +160,7 @@ def _continue(run: Run, facts: Facts, remedy: CompiledRemedy, index: int, step: 
         begun = min((one.intended_at or one.started_at or facts.now for one in current(run).steps), default=facts.now)
         if facts.now - begun > remedy.remedy.timeout:
             return _over(
-                run, facts, index, StepState.FAILED, f"the remedy is not finished within {remedy.remedy.timeout}"
+                run, facts, index, StepState.FAILED, f"the remedy is not finished within {human(remedy.remedy.timeout)}"
             )
         skipped = _condition(run, facts, compiled, index, step)
         if skipped is not None:
@@ -212,7 +213,9 @@ def _await(run: Run, facts: Facts, compiled: CompiledStep, index: int, step: Ste
         return _over(run, facts, index, StepState.DONE, f"{compiled.until.text} is True")
     if facts.now < step.started_at + wait.within:
         return run, Hold(min(facts.now + timedelta(seconds=5), step.started_at + wait.within))
-    message = f"{compiled.until.text} was {truth} for {wait.within}" + (f": {missing.message}" if missing else "")
+    message = f"{compiled.until.text} was {truth} for {human(wait.within)}" + (
+        f": {missing.message}" if missing else ""
+    )
     if wait.on_timeout == "Continue":
         run = with_step(run, index, output={"ok": False})
         return _over(run, facts, index, StepState.DONE, message)
@@ -251,7 +254,8 @@ def _held(run: Run, facts: Facts, index: int, step: StepRecord, verdict: Wait) -
     unknown = verdict.reason in (Reason.FACT_UNKNOWN, Reason.STALE_ALERT)
     stuck = before is not None and before.reason == verdict.reason and facts.now - before.since > UNKNOWN_PATIENCE
     if unknown and stuck and step.state is StepState.PLANNED:
-        return _over(run, facts, index, StepState.REFUSED, verdict.message, verdict.reason)
+        # not StaleAlert, which would end the run as if the alert were known to be over
+        return _over(run, facts, index, StepState.REFUSED, verdict.message, Reason.FACT_UNKNOWN)
     return held(run, facts.now, verdict.reason, verdict.message, verdict.until), Hold(verdict.until)
 
 
@@ -290,9 +294,8 @@ def _poll(
     run: Run, facts: Facts, index: int, step: StepRecord, timeout: timedelta, *, undoing: bool
 ) -> Run | tuple[Run, Move]:
     if step.started_at is not None and facts.now > step.started_at + timeout:
-        return _over(
-            run, facts, index, StepState.FAILED, f"not finished within {timeout}: {step.message}", undoing=undoing
-        )
+        message = f"not finished within {human(timeout)}" + (f": {step.message}" if step.message else "")
+        return _over(run, facts, index, StepState.FAILED, message, undoing=undoing)
     return going_on(run), Poll(index, undoing)
 
 

@@ -241,7 +241,8 @@ def still_fires(run: Run, facts: Facts) -> tuple[Truth, str]:
 
 def _asked(run: Run, facts: Facts) -> tuple[Truth, str]:
     if facts.firing is None:
-        return Truth.UNKNOWN, f"{facts.firing_source or 'the alert source'} did not say whether the alert still fires"
+        why = facts.firing_source or "its source did not answer"
+        return Truth.UNKNOWN, f"cannot tell whether the alert still fires: {why}"
     recorded = starts(Identities.decode(run.alerts.identities))
     if any(is_recorded(recorded, alert) for alert in facts.firing):
         return Truth.TRUE, f"{facts.firing_source} says that the alert still fires"

@@ -82,7 +82,8 @@ class Controllers:
             kept -= keep
         self._scale(current, fresh)
         counts = _counts(self._pods_of([current, *old]), _uid(current), wanted)
-        self._status(DEPLOYMENT.kind, deployment, {**counts, "conditions": _conditions(counts, wanted, ready)})
+        settled = ready or _was_settled(deployment, counts)
+        self._status(DEPLOYMENT.kind, deployment, {**counts, "conditions": _conditions(counts, wanted, settled)})
 
     def _replica_sets(self, deployment: Object) -> list[Object]:
         place = dig_text(deployment, "metadata", "namespace")
@@ -355,7 +356,13 @@ def _counts(pods: list[Object], current: str | None, wanted: int) -> Object:
     }
 
 
-def _conditions(counts: Object, wanted: int, ready: bool) -> list[JSON]:
+def _was_settled(deployment: Object, counts: Object) -> bool:
+    """Whether its rollout had ended: pods that crash afterwards do not begin it again."""
+    reasons = [c.get("reason") for c in dig_list(deployment, "status", "conditions") if c.get("type") == "Progressing"]
+    return reasons == ["NewReplicaSetAvailable"] and counts["replicas"] == counts["updatedReplicas"]
+
+
+def _conditions(counts: Object, wanted: int, settled: bool) -> list[JSON]:
     enough = dig_int(counts, "availableReplicas") >= wanted - math.floor(wanted / 4)
     return [
         {
@@ -366,7 +373,7 @@ def _conditions(counts: Object, wanted: int, ready: bool) -> list[JSON]:
         {
             "type": "Progressing",
             "status": "True",
-            "reason": "NewReplicaSetAvailable" if ready else "ReplicaSetUpdated",
+            "reason": "NewReplicaSetAvailable" if settled else "ReplicaSetUpdated",
         },
     ]
 
