@@ -145,6 +145,9 @@ def _rehearse(run: Run, facts: Facts) -> Run | tuple[Run, Move]:
 
 def _act(run: Run, facts: Facts, remedy: CompiledRemedy) -> Run | tuple[Run, Move]:
     attempt = current(run)
+    if remedy.remedy.gone_is == "Success" and facts.target.gone and endings.has_changed(run):
+        done = with_attempt(run, verifying_since=facts.now)
+        return endings.judged(done, facts.now, "the target is gone, as was wanted")
     for index, step in enumerate(attempt.steps):
         if step.state.is_over:
             if step.state not in (StepState.DONE, StepState.SKIPPED):

@@ -49,7 +49,7 @@ def _of_steps(attempt: Attempt, remedy: CompiledRemedy) -> Wants:
         if step.change is None:
             return Wants(target=True, latest=latest)
         if step.state is StepState.STARTED:
-            return NOTHING
+            return Wants(target=remedy.remedy.gone_is is not None)
         first = not any(one.has_changed_something for one in attempt.steps)
         return Wants(definitions=True, target=True, step_target=index, firing=first, lock=first, latest=latest)
     return NOTHING
