@@ -1,23 +1,13 @@
 """The whole flow on fakes: what is written, in which order, and how runs end."""
 
-from datetime import timedelta
 from typing import Any
 
-import yaml
-
-from known import Given
-from remediator.actions import registry
-from remediator.domain.alerts import Alert
+import flows
+from flows import CHECKOUT, changes, env, fired
 from remediator.domain.errors import Unavailable
-from remediator.domain.json import Object, dig, dig_list
-from remediator.domain.objects import ObjectRef
-from remediator.domain.runs import Run, RunOutcome, StepState
-from remediator.engine.acceptance import accept_policy, accept_runbook
-from remediator.testing import NOON
+from remediator.domain.json import dig, dig_list
+from remediator.domain.runs import RunOutcome, StepState
 from remediator.testing.world import World, transcript
-from worlds import fence
-
-CHECKOUT = ObjectRef.of("Deployment", "shop", "checkout")
 
 BIGGER = """
 targets: [Deployment]
@@ -34,68 +24,13 @@ remedies:
   - alertResolved: {quietFor: 2m, within: 20m}
 """
 
-FIRING = Alert(
-    fingerprint="4f2a81c09be2d713",
-    status="firing",
-    labels={"alertname": "QueueFull", "namespace": "shop", "deployment": "checkout"},
-    annotations={},
-    starts_at=NOON - timedelta(minutes=5),
-    ends_at=None,
-    generator_url="",
-)
+
+def world(book: str = BIGGER, **given: Any) -> World:
+    return flows.world(book, **given)
 
 
-def deployment(image: str = "shop:1") -> Object:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "checkout", "namespace": "shop"},
-        "spec": {
-            "replicas": 2,
-            "selector": {"matchLabels": {"app": "checkout"}},
-            "template": {
-                "metadata": {"labels": {"app": "checkout"}},
-                "spec": {"containers": [{"name": "app", "image": image}]},
-            },
-        },
-    }
-
-
-def world(
-    book: str = BIGGER, *, allow: tuple[str, ...] = ("setEnv", "restart", "rollback", "scale"), **policy: Any
-) -> World:
-    accepted = accept_runbook("shop", "queue", "rb-uid", 1, yaml.safe_load(book), registry)
-    spec = {
-        "matchers": ['alertname="QueueFull"'],
-        "runbookRef": {"name": "queue"},
-        "mode": "Automatic",
-        "serviceAccountName": "fixer",
-        "grace": "0s",
-        **policy,
-    }
-    known = Given(book=accepted, allowed=fence(*allow))
-    known.policy = accept_policy(
-        "shop", "queue", "policy-uid", 1, spec, accepted, operator_namespace="remediator-system", can_ask=True
-    )
-    made = World(known)
-    made.cluster.add(deployment())
-    made.cluster.tick()
-    return made
-
-
-async def fired(made: World) -> Run:
-    known = made.outside.definitions
-    assert isinstance(known, Given)
-    return await made.open_run(known.policy, CHECKOUT, FIRING)
-
-
-def queue(made: World) -> Any:
-    containers = dig_list(made.cluster.get(CHECKOUT), "spec", "template", "spec", "containers")
-    return {entry["name"]: entry["value"] for entry in dig_list(containers[0], "env")}.get("QUEUE")
-
-
-def stamped(made: World) -> int:
-    return len([w for w in made.cluster.changes if w.ref == CHECKOUT and w.identity.account])
+def queue(made: World) -> str | None:
+    return env(made, "QUEUE")
 
 
 async def test_a_remedy_that_helps_ends_the_run_as_remediated() -> None:
@@ -106,7 +41,7 @@ async def test_a_remedy_that_helps_ends_the_run_as_remediated() -> None:
 
     assert run.status.outcome is RunOutcome.REMEDIATED, transcript(run)
     assert queue(made) == "500"
-    assert stamped(made) == 1
+    assert changes(made) == 1
 
 
 async def test_every_change_is_on_the_record_as_intended_before_it_is_made() -> None:
@@ -188,7 +123,7 @@ async def test_a_diagnosis_says_which_remedy_would_be_carried_out() -> None:
 
     assert run.status.outcome is RunOutcome.DIAGNOSED, transcript(run)
     assert run.status.remedy == "bigger"
-    assert stamped(made) == 0
+    assert changes(made) == 0
 
 
 async def test_nothing_is_changed_where_no_guardrail_allows_it() -> None:
@@ -207,7 +142,7 @@ async def test_an_alert_that_resolves_in_its_grace_needs_nothing() -> None:
     run = await made.settle(await fired(made))
 
     assert run.status.outcome is RunOutcome.NOT_NEEDED, transcript(run)
-    assert stamped(made) == 0
+    assert changes(made) == 0
 
 
 async def test_a_lost_reply_does_not_repeat_the_change() -> None:
@@ -219,7 +154,7 @@ async def test_a_lost_reply_does_not_repeat_the_change() -> None:
     run = await made.settle(run)
 
     assert run.status.outcome is RunOutcome.REMEDIATED, transcript(run)
-    assert stamped(made) == 1
+    assert changes(made) == 1
 
 
 async def test_an_operator_that_is_restarted_between_any_two_looks_goes_on() -> None:
@@ -230,7 +165,7 @@ async def test_an_operator_that_is_restarted_between_any_two_looks_goes_on() -> 
     run = await made.settle(await fired(made))
 
     assert run.status.outcome is RunOutcome.REMEDIATED, transcript(run)
-    assert stamped(made) == 1
+    assert changes(made) == 1
 
 
 async def test_a_target_that_is_gone_releases_its_alerts() -> None:
@@ -286,7 +221,7 @@ async def test_an_alert_that_nobody_can_ask_about_is_not_taken_for_one_that_is_o
     assert run.status.outcome is RunOutcome.REFUSED, transcript(run)
     assert run.status.ending is not None
     assert run.status.ending.reason == "FactUnknown"
-    assert stamped(made) == 0
+    assert changes(made) == 0
     assert [sent.receiver for sent in made.notifier.sent] == ["default"]
 
 
