@@ -327,7 +327,7 @@ def test_ctrl_c_ends_with_130_and_without_a_word(invoke: Invoke, monkeypatch: py
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("remediator.cli.options.asyncio.run", lambda coroutine: (coroutine.close(), interrupted()))
+    monkeypatch.setattr("asyncio.run", lambda coroutine: (coroutine.close(), interrupted()))
 
     result = invoke("list")
 
@@ -335,12 +335,13 @@ def test_ctrl_c_ends_with_130_and_without_a_word(invoke: Invoke, monkeypatch: py
     assert "Traceback" not in result.output
 
 
-def test_the_help_starts_without_the_packages_that_take_long() -> None:
+@pytest.mark.parametrize("args", [["--help"], *([verb, "--help"] for verb in VERBS)])
+def test_help_starts_without_the_packages_that_take_long(args: list[str]) -> None:
     code = (
         "import sys; from remediator.cli.main import plugin\n"
-        "try: plugin.main(['--help'])\n"
+        f"try: plugin.main({args!r})\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('kopf', 'kubernetes', 'aiohttp', 'pydantic', 'rich', 'yaml') if name in sys.modules])"
+        "print([name for name in ('kopf', 'kubernetes', 'aiohttp', 'asyncio', 'pydantic', 'rich', 'yaml') if name in sys.modules])"
     )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from remediator.cli.kubeconfig import Context, context_in, locations
 from remediator.domain.errors import NotFound, Unavailable
 from remediator.domain.json import Object, dig_text
-from remediator.ports import Clock, Cluster, Evidence
 
 if TYPE_CHECKING:
+    # ports bring pydantic with them, which a help text does not need
     from remediator.adapters.kube import Access, Credentials
+    from remediator.cli.kubeconfig import Context
+    from remediator.ports import Clock, Cluster, Evidence
 
 OPERATOR_NAMESPACE: Final = "remediator-system"
 OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -59,9 +60,9 @@ class Wanted:
 class Connected:
     """The ports of one invocation, and the namespaces that it is about."""
 
-    cluster: Cluster
-    evidence: Evidence
-    clock: Clock
+    cluster: "Cluster"
+    evidence: "Evidence"
+    clock: "Clock"
     namespace: str
     operator_namespace: str
 
@@ -81,6 +82,7 @@ async def connected(wanted: Wanted) -> AsyncIterator[Connected]:
     from remediator.adapters.cluster import KubeCluster
     from remediator.adapters.evidence import ConfigMapEvidence
     from remediator.adapters.kube import KubeApi, in_cluster
+    from remediator.cli.kubeconfig import context_in, locations
     from remediator.ports import Identity
 
     paths = locations(wanted.kubeconfig)
@@ -110,7 +112,7 @@ def _own_namespace() -> str:
         raise NotFound("there is no kubeconfig and no service account here: give one by --kubeconfig") from wrong
 
 
-def _credentials(context: Context, wanted: Wanted) -> "Credentials":
+def _credentials(context: "Context", wanted: Wanted) -> "Credentials":
     refused = [name for name in NOT_HONOURED if context.user.get(name)]
     if refused:
         raise Unavailable(
@@ -126,7 +128,7 @@ def _credentials(context: Context, wanted: Wanted) -> "Credentials":
     return from_kubeconfig(wanted.kubeconfig or None, context.name)
 
 
-def _plain(context: Context) -> "Credentials":
+def _plain(context: "Context") -> "Credentials":
     async def header() -> str:
         token = dig_text(context.user, "token")
         if path := dig_text(context.user, "tokenFile"):
@@ -148,7 +150,7 @@ def _plain(context: Context) -> "Credentials":
     return load
 
 
-def _tls(context: Context) -> ssl.SSLContext:
+def _tls(context: "Context") -> ssl.SSLContext:
     authority = _text(context.cluster, "certificate-authority")
     tls = ssl.create_default_context(cadata=authority or None)
     certificate, key = _text(context.user, "client-certificate"), _text(context.user, "client-key")

@@ -5,20 +5,21 @@ Pure: facts first (`Explanation`, which is also what JSON and YAML show), words 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from remediator.cli.references import Reference, references, variables_in
 from remediator.cli.story import WHEN_TONES, headline, mode_of
-from remediator.cli.text import Cell, Row, Section, Story, Tone, age, clock_time, row
+from remediator.cli.text import Cell, Row, Section, Story, Tone, age, ago, clock_time, row
 from remediator.domain.json import JSON, Object, dig_list, dig_object, dig_text
 from remediator.domain.policies import Mode
 from remediator.domain.runs import Attempt, Run, RunOutcome, StepRecord, StepState, rfc3339
 from remediator.domain.verdicts import Reason
-from remediator.engine.guards import BEFORE_CHANGE, BEFORE_UNDO, Guard
-from remediator.engine.values import alert_json
+
+if TYPE_CHECKING:
+    from remediator.engine.guards import Guard
 
 NOT_LOOKED_AT: Final = "NotLookedAt"
 ALWAYS: Final = "(none: it always fits)"
@@ -236,8 +237,8 @@ def _values(run: Run, attempt: Attempt, outputs: Object | None) -> Object:
     return {
         "diagnosis": diagnosis,
         "params": dict(resolved.parameters) if resolved is not None else {},
-        "alert": alert_json(first[0]) if first else None,
-        "alerts": [alert_json(alert) for alert in first],
+        "alert": first[0].as_json() if first else None,
+        "alerts": [alert.as_json() for alert in first],
         "target": {"kind": ref.kind_text, "name": ref.name, "namespace": ref.namespace, "uid": run.target.uid},
         "run": {"remedy": attempt.remedy, "tried": [one.remedy for one in run.status.attempts if one.remedy]},
     }
@@ -407,22 +408,24 @@ def _guards_in_words(explanation: Explanation, run: Run) -> Iterator[Row]:
         yield row(Cell("it waited before:", Tone.QUIET))
         yield from (row(one, depth=1) for one in waits)
     if any(one.verdict != "NotAsked" for one in explanation.guards):
+        # the guards bring the expressions' compiler with them, a third of a second
+        from remediator.engine.guards import BEFORE_CHANGE, BEFORE_UNDO
+
         yield row(Cell("asked before each change", Tone.QUIET), names_of(BEFORE_CHANGE))
         if any(attempt.undo for attempt in run.status.attempts):
             yield row(Cell("asked before each undo", Tone.QUIET), names_of(BEFORE_UNDO))
 
 
-def names_of(chain: Sequence[Guard]) -> str:
+def names_of(chain: Sequence["Guard"]) -> str:
     """The guards of a chain, in the order in which they are asked."""
-    name: Callable[[Guard], str] = lambda guard: str(getattr(guard, "__name__", guard)).replace("_", " ")  # noqa: E731
-    return ", ".join(name(guard) for guard in chain)
+    return ", ".join(str(getattr(guard, "__name__", guard)).replace("_", " ") for guard in chain)
 
 
 def _wait_in_words(held: Wait, run: Run, now: datetime) -> Iterator[Row]:
     status = run.status.held
     assert status is not None, "what is held stands on the record"
     yield row(Cell("why", Tone.QUIET), f"{held.reason}: {held.message}")
-    yield row(Cell("since", Tone.QUIET), f"{clock_time(status.since)}, {age(now - status.since)} ago")
+    yield row(Cell("since", Tone.QUIET), f"{clock_time(status.since)}, {ago(now - status.since)} ago")
     if status.until is not None:
         left = status.until - now
         ahead = f"in {age(left)}" if left >= timedelta() else f"{age(-left)} ago: the operator is late, or stands still"

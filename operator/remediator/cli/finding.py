@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from remediator.cli.errors import is_without_kind
 from remediator.domain.errors import NotFound, RemediatorError
 from remediator.domain.json import Object, dig_text
 from remediator.domain.objects import RUN, ObjectRef
-from remediator.ports import Cluster
+
+if TYPE_CHECKING:
+    from remediator.ports import Cluster
 
 LISTED: Final = 5_000
 SHOWN_CANDIDATES: Final = 10
@@ -34,7 +36,7 @@ class Meant:
         return cls(namespace if front.lower() in KINDS else front, back)
 
 
-async def found(cluster: Cluster, given: str, namespace: str) -> Object:
+async def found(cluster: "Cluster", given: str, namespace: str) -> Object:
     """
     The run of that name, or the only one whose name begins or ends with it.
 

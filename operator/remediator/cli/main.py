@@ -4,7 +4,6 @@
 A verb is imported when it is used: the help is there at once, and a verb pays for its own imports.
 """
 
-import asyncio
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -74,7 +73,7 @@ class Plugin(click.Group):
         except click.ClickException as wrong:
             wrong.show()
             sys.exit(wrong.exit_code)
-        except (KeyboardInterrupt, click.Abort, asyncio.CancelledError):
+        except (KeyboardInterrupt, click.Abort):
             sys.exit(INTERRUPTED)
         except BrokenPipeError:
             # whoever read the output has enough; without this, Python complains once more at its end

@@ -1,6 +1,5 @@
 """The options that every verb has, and what they come to."""
 
-import asyncio
 import os
 import shutil
 import sys
@@ -49,6 +48,7 @@ class Common:
 
     def run(self, verb: Callable[[Connected], Awaitable[T]]) -> T:
         """Carry the verb out on the cluster that the options name."""
+        import asyncio  # a tenth of a second that a help text does not need
 
         async def connected_verb() -> T:
             async with self.connect(self.wanted) as ports:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from remediator.actions.difference import difference
-from remediator.cli.text import Cell, Row, Section, Story, Tone, age, clock_time, date_time, row
+from remediator.cli.text import Cell, Fit, Row, Section, Story, Tone, ago, clock_time, date_time, row
 from remediator.domain.changes import Absent, ByKey, DeletePods, Edit, FieldPath, change_from_json
 from remediator.domain.json import JSON, Object
 from remediator.domain.objects import BUILT_IN
@@ -78,10 +78,10 @@ def headline(run: Run, now: datetime) -> Iterator[Cell]:
         yield Cell(f"{status.outcome}: {message}", outcome_tone(run))
     elif status.held is not None:
         until = f" (until {clock_time(status.held.until)})" if status.held.until is not None else ""
-        waited = age(now - status.held.since)
+        waited = ago(now - status.held.since)
         yield Cell(f"{status.state} for {waited}{until}: {status.held.reason}: {status.held.message}", Tone.OPEN)
     elif status.resolved is None:
-        yield Cell(f"Pending for {age(now - run.created_at)}: the operator has not looked at it yet", Tone.OPEN)
+        yield Cell(f"Pending for {ago(now - run.created_at)}: the operator has not looked at it yet", Tone.OPEN)
     else:
         yield Cell(f"{status.state}: {status.message}" if status.message else str(status.state), Tone.OPEN)
 
@@ -145,10 +145,10 @@ def _time(run: Run, now: datetime) -> str:
     status = run.status
     begun = status.started_at or run.created_at
     if status.ended_at is None:
-        return f"{date_time(begun)}, running for {age(now - begun)}"
+        return f"{date_time(begun)}, running for {ago(now - begun)}"
     took = f", took {status.duration}" if status.duration else ""
     end = clock_time(status.ended_at) if status.ended_at.date() == begun.date() else date_time(status.ended_at)
-    return f"{date_time(begun)} to {end}{took}; {age(now - status.ended_at)} ago"
+    return f"{date_time(begun)} to {end}{took}; {ago(now - status.ended_at)} ago"
 
 
 def _round(run: Run, attempt: Attempt, prefix: str, *, whole: bool) -> list[Section]:
@@ -332,19 +332,23 @@ def _timeline(entries: Sequence[TimelineEntry], *, whole: bool) -> list[Section]
 
 def _entry(entry: TimelineEntry, *, cut: bool) -> Row:
     cells = (Cell(clock_time(entry.at), Tone.QUIET), Cell(entry.what), Cell(entry.message.partition("\n")[0]))
-    return Row(cells, cut=cut)
+    return Row(cells, fit=Fit.CUT if cut else Fit.WRAPPED)
 
 
 def _further(run: Run, operator_namespace: str, *, whole: bool) -> Iterator[Row]:
     place, resolved = f"{run.name} -n {run.namespace}", run.status.resolved
-    yield row(Cell("why so", Tone.QUIET), f"kubectl remediate explain {place}")
+    yield _command("why so", f"remediate explain {place}")
     if any(attempt.evidence for attempt in run.status.attempts):
-        yield row(Cell("what it saw", Tone.QUIET), f"kubectl remediate show {place} --evidence")
+        yield _command("what it saw", f"remediate show {place} --evidence")
     if not run.spec.target.is_outside:
-        yield row(Cell("the target", Tone.QUIET), f"kubectl {_describe(run)}")
+        yield _command("the target", _describe(run))
     if whole and resolved is not None and resolved.runbook.content:
         content = f"configmap {resolved.runbook.content} -n {operator_namespace}"
-        yield row(Cell("the Runbook as it was", Tone.QUIET), f"kubectl get {content} -o yaml")
+        yield _command("the Runbook as it was", f"get {content} -o yaml")
+
+
+def _command(what: str, command: str) -> Row:
+    return Row((Cell(what, Tone.QUIET), Cell(f"kubectl {command}")), fit=Fit.WHOLE)
 
 
 def _describe(run: Run) -> str:

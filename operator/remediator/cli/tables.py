@@ -7,7 +7,7 @@ beginning or end still finds the run.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,6 +16,22 @@ from remediator.domain.json import Object, dig_list, dig_object, dig_text
 
 GAP: Final = "   "
 NARROW_GAP: Final = "  "
+SHORT: Final = {
+    "Deployment": "deploy",
+    "StatefulSet": "sts",
+    "DaemonSet": "ds",
+    "ReplicaSet": "rs",
+    "CronJob": "cj",
+    "Pod": "po",
+    "Node": "no",
+    "Namespace": "ns",
+    "Service": "svc",
+    "PersistentVolumeClaim": "pvc",
+    "PersistentVolume": "pv",
+    "HorizontalPodAutoscaler": "hpa",
+}
+"""kubectl's own short names, where there is no room for the long ones."""
+
 SUCCESSES: Final = frozenset({"Remediated", "NotNeeded", "Done", "DryRun", "Diagnosed"})
 """Outcomes that are shown as good; an unknown one of a newer version is not."""
 
@@ -120,6 +136,7 @@ NAME: Final = Column("NAME", lambda one, _: one.name, 12, middle)
 ALERT: Final = Column("ALERT", lambda one, _: one.alert, 8)
 TARGET: Final = Column("TARGET", lambda one, _: one.target, 11, middle)
 REMEDY: Final = Column("REMEDY", lambda one, _: one.remedy, 8)
+SHORT_TARGET: Final = Column("TARGET", lambda one, _: shortened(one.target), 11, middle)
 STATE: Final = Column("STATE", lambda one, _: one.state, None, toned=True)
 OUTCOME: Final = Column("OUTCOME", lambda one, _: one.outcome, None, toned=True)
 STANDING: Final = Column("STATE", lambda one, _: one.outcome or one.state, None, toned=True)
@@ -129,15 +146,23 @@ WIDE: Final = (
     Column("RUNBOOK", lambda one, _: one.runbook, 8),
     Column("MODE", lambda one, _: one.mode),
     Column("DURATION", lambda one, _: one.duration),
-    Column("MESSAGE", lambda one, _: one.message, 20),
 )
+MESSAGE: Final = Column("MESSAGE", lambda one, _: one.message, 30)
 
 
 def columns(*, all_namespaces: bool, wide: bool, narrow: bool = False) -> tuple[Column, ...]:
     """The columns of a table; a narrow one says how a run ended where it says how an open one stands."""
     standing = (STANDING,) if narrow else (STATE, OUTCOME)
     first = (NAMESPACE,) if all_namespaces else ()
-    return (*first, NAME, ALERT, TARGET, REMEDY, *standing, AGE, *(WIDE if wide else ()))
+    usual = (*first, NAME, ALERT, SHORT_TARGET if narrow else TARGET, REMEDY, *standing, AGE)
+    # who asks for a wide table wants the names whole; its last column alone gives way
+    return (*(replace(one, least=None) for one in (*usual, *WIDE)), MESSAGE) if wide else usual
+
+
+def shortened(target: str) -> str:
+    """`deploy/checkout` for `Deployment/checkout`."""
+    kind, slash, name = target.partition("/")
+    return f"{SHORT.get(kind, kind)}{slash}{name}"
 
 
 def table(

@@ -41,18 +41,26 @@ class Cell:
     tone: Tone = Tone.PLAIN
 
 
+class Fit(enum.Enum):
+    """What becomes of a last cell that is too long for its line."""
+
+    WRAPPED = "wrapped"
+    CUT = "cut"
+    WHOLE = "whole"
+    """A command is copied as it is; the terminal breaks it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """
     One line of a section: its cells stand in columns, and the last one wraps.
 
-    A deeper row belongs to the one above it, and keeps out of that one's columns. A row that is
-    `cut` stays on its line.
+    A deeper row belongs to the one above it, and keeps out of that one's columns.
     """
 
     cells: tuple[Cell, ...]
     depth: int = 0
-    cut: bool = False
+    fit: Fit = Fit.WRAPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,11 @@ def shown(text: str) -> str:
 def clock_time(moment: datetime | None) -> str:
     """The time of day in UTC: `12:06:30Z`."""
     return moment.astimezone(UTC).strftime("%H:%M:%SZ") if moment is not None else "-"
+
+
+def ago(duration: timedelta) -> str:
+    """How long ago something was; a clock that is behind the cluster's makes it no future."""
+    return age(max(duration, timedelta()))
 
 
 def date_time(moment: datetime) -> str:
@@ -166,7 +179,7 @@ def _rows(rows: Iterable[Row], width: int, colour: bool) -> Iterable[str]:
             plain += len(padded) + 2
         last = one.cells[-1]
         room = max(width - plain, 24)
-        first, *rest = [front(texts[-1], room)] if one.cut else _wrapped(texts[-1], room)
+        first, *rest = _fitted(texts[-1], room, one.fit)
         yield (lead + styled(first, last.tone, colour)).rstrip()
         for line in rest:
             yield (" " * plain + styled(line, last.tone, colour)).rstrip()
@@ -180,6 +193,12 @@ def _columns(rows: list[Row]) -> dict[tuple[int, int, int], int]:
             key = (one.depth, len(one.cells), index)
             widths[key] = max(widths.get(key, 0), min(len(cell.text), 40))
     return widths
+
+
+def _fitted(text: str, room: int, fit: Fit) -> list[str]:
+    if fit is Fit.WRAPPED:
+        return _wrapped(text, room)
+    return [front(text, room) if fit is Fit.CUT else text]
 
 
 def _wrapped(text: str, width: int) -> list[str]:
