@@ -162,6 +162,16 @@ def test_an_explanation_says_what_would_release_a_run_that_is_held() -> None:
     assert "until     12:45:35Z, in 15m" in text
 
 
+def test_what_holds_a_run_holds_its_next_step_and_not_those_behind_it() -> None:
+    obj = stored("held")
+    steps = obj["status"]["attempts"][0]["steps"]
+    steps.append({**steps[0], "name": "raiseAgain"})
+
+    guards = explanation_of(Run.parse(obj), RUNBOOK, "", {}).guards
+
+    assert [(one.step, one.verdict) for one in guards] == [("raiseQueue", "CoolingDown"), ("raiseAgain", "NotAsked")]
+
+
 def test_a_wait_that_is_over_on_paper_is_not_said_to_lie_ahead() -> None:
     run = run_named("held")
     late = datetime(2026, 11, 21, 13, 45, 35, tzinfo=UTC)

@@ -248,18 +248,25 @@ def _asked(run: Run) -> Iterator[Asked]:
     for attempt in run.status.attempts:
         for step in attempt.steps:
             if step.change is not None:
-                yield _answer(run, step, "")
+                yield _answer(run, step, "", is_next=step is _next_of(run))
         for step in attempt.undo:
-            yield _answer(run, step, "undo of ")
+            yield _answer(run, step, "undo of ", is_next=step is _next_of(run))
 
 
-def _answer(run: Run, step: StepRecord, front: str) -> Asked:
+def _next_of(run: Run) -> StepRecord | None:
+    """The step that the run has come to: what holds the run holds this one."""
+    attempt = run.status.attempt
+    steps = [] if attempt is None else attempt.undo or attempt.steps
+    return next((step for step in steps if not step.state.is_over), None)
+
+
+def _answer(run: Run, step: StepRecord, front: str, *, is_next: bool) -> Asked:
     name, held = f"{front}{step.label}", run.status.held
     if step.state in (StepState.REFUSED, StepState.VOIDED, StepState.UNCLEAR):
         return Asked(name, step.reason or str(step.state), step.message, _moment(step.ended_at))
     if step.intended_at is not None:
         return Asked(name, "Allow", "every guard that was asked allowed it", _moment(step.intended_at))
-    if held is not None and step.state is StepState.PLANNED:
+    if held is not None and is_next:
         return Asked(name, held.reason, held.message, _moment(held.since))
     resolved = run.status.resolved
     if resolved is not None and resolved.mode is not Mode.AUTOMATIC:

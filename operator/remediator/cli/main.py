@@ -75,10 +75,6 @@ class Plugin(click.Group):
             sys.exit(wrong.exit_code)
         except (KeyboardInterrupt, click.Abort):
             sys.exit(INTERRUPTED)
-        except BrokenPipeError:
-            # whoever read the output has enough; without this, Python complains once more at its end
-            sys.stderr.close()
-            sys.exit(0)
         except RemediatorError as error:
             from remediator.cli.errors import sentence
             from remediator.cli.text import shown

@@ -123,7 +123,7 @@ def _alert(run: Run) -> str:
         return "none; the run was asked for by hand"
     names = ", ".join(name if count == 1 else f"{name} x{count}" for name, count in sorted(alerts.names.items()))
     since = min((alert.starts_at for alert in alerts.first), default=None)
-    return f"{names}, firing since {date_time(since)}" if since is not None else names
+    return f"{names}, began {date_time(since)}" if since is not None else names
 
 
 def _asked(run: Run) -> str:
