@@ -398,6 +398,18 @@ async def test_what_was_found_is_remembered_for_the_time_of_a_burst(world: World
     assert sum(1 for call in world.cluster.calls if call.verb == "get") == reads
 
 
+async def test_an_object_that_was_made_anew_is_not_mistaken_for_the_one_that_is_remembered(world: World) -> None:
+    await world.send(an_alert("a"))
+    await world.cluster.delete(ObjectRef.to(world.runs[0], RUN))
+    await world.settle()
+
+    await world.send(an_alert("a"))
+
+    (run,) = (Run.parse(run) for run in world.runs)
+    assert run.spec.target.ref == CHECKOUT
+    assert run.spec.target.uid == ""
+
+
 # What stands in the way
 
 

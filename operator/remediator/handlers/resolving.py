@@ -62,11 +62,11 @@ class Resolver:
             return Resolved(sought.unresolved, str(refused))
         if not isinstance(answer, Found):
             return Resolved(sought.unresolved, answer.message)
-        target = RunTarget.of(answer.target.ref, answer.target.uid)
-        self._found[question] = (self._clock.boot_seconds(), target)
+        # The name alone is remembered: an object that was made anew meanwhile is another one, and is meant.
+        self._found[question] = (self._clock.boot_seconds(), RunTarget.of(answer.target.ref))
         if len(self._found) > REMEMBERED:
             self._found.popitem(last=False)
-        return Resolved(target)
+        return Resolved(RunTarget.of(answer.target.ref, answer.target.uid))
 
     async def _read(self, ref: ObjectRef) -> Object | None:
         try:
