@@ -132,7 +132,8 @@ class Cluster:
     @property
     def audit_log(self) -> Path:
         """
-        The API server's audit log: one JSON object for each write that has been answered.
+        The API server's audit log: one JSON object for each write that has been answered, and for each read of
+        the operator's account.
 
         Raises:
             NotAvailable: where the API server is not ours.

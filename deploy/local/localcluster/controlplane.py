@@ -2,7 +2,8 @@
 etcd, the API server, the controller manager and the scheduler on loopback.
 
 The API server runs with what a cluster in production has and an operator meets: TLS, RBAC with the node
-authorizer, service account tokens, the aggregation layer, and an audit log of every write.
+authorizer, service account tokens, the aggregation layer, and an audit log of every write and of all that the
+operator's account asks.
 """
 
 from collections.abc import Mapping
@@ -20,12 +21,19 @@ from localcluster.state import Facts, State
 SERVICE_RANGE = "10.97.0.0/16"
 START_SECONDS = 60
 
-# Reads are left out: a test asks who wrote what, and watches would bury it.
+OPERATOR = "system:serviceaccount:remediator-system:remediator"
+
+# Reads are left out: a test asks who wrote what, and watches would bury it. Those of the operator's account stay,
+# so that a test sees which of its permissions it uses.
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
-    "rules": [{"level": "None", "verbs": ["get", "list", "watch"]}, {"level": "Metadata"}],
+    "rules": [
+        {"level": "Metadata", "users": [OPERATOR]},
+        {"level": "None", "verbs": ["get", "list", "watch"]},
+        {"level": "Metadata"},
+    ],
 }
 
 
