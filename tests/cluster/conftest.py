@@ -12,10 +12,38 @@ from contextlib import suppress
 
 import pytest
 
-from localcluster import Cluster, NotAvailable, prepare, why_no_real_nodes
+from cluster.installed import Installation, Shop
+from localcluster import Cluster, NotAvailable, Server, prepare, why_no_real_nodes
 from localcluster.api import ApiError
 from localcluster.build import say_nothing
+from localcluster.operator import Operator
 from localcluster.processes import moments
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    The tests with the running operator come last, and of these the ones that look at what the others left.
+
+    It would carry on the runs that other tests make for themselves.
+    """
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        uses_it = "installation" in getattr(item, "fixturenames", ())
+        return uses_it, getattr(getattr(item, "function", None), "at_the_end", False)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test that runs beside others has begun with the first of them; here its end is waited for."""
+    if not getattr(pyfuncitem.function, "side_by_side", False):
+        return None
+    shop = pyfuncitem.funcargs["shop"]
+    assert isinstance(shop, Shop), "it takes the fixture of this name"
+    shop.installation.result_of(pyfuncitem, pyfuncitem.session.items)
+    return True
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -75,3 +103,37 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     # The test may have ended with its API server stopped; the namespace then goes with the cluster.
     with suppress(ApiError, OSError):
         api.call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="session")
+def installation(cluster: Cluster) -> Iterator[Installation]:
+    """The operator as it is installed, running, with an Alertmanager and a Prometheus of its own."""
+    if not cluster.has_controllers or cluster.facts.source in ("external", "kind"):
+        pytest.skip("the operator's tests need nodes, and the audit log of an API server of ours")
+    started = Installation(cluster)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def shop(request: pytest.FixtureRequest, installation: Installation) -> Shop:
+    """A namespace of the test's own, still empty."""
+    return installation.shop(request.node.nodeid)
+
+
+@pytest.fixture
+def operator(installation: Installation) -> Operator:
+    """The one process of the operator that all tests share."""
+    return installation.operator
+
+
+@pytest.fixture
+def alertmanager(installation: Installation) -> Server:
+    """The Alertmanager that tells the operator, and that the operator asks."""
+    return installation.alertmanager
+
+
+@pytest.fixture
+def prometheus(installation: Installation) -> Server:
+    """The Prometheus that the operator asks, and whose alerts go to that Alertmanager."""
+    return installation.prometheus
