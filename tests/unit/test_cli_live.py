@@ -4,6 +4,7 @@ import asyncio
 import copy
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ DATA = Path(__file__).parents[1] / "data" / "runs"
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 
 
+@cache
+def loaded(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DATA / f"{name}.yaml").read_text())
+    return found
+
+
 def stored(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((DATA / f"{name}.yaml").read_text())
-    return loaded
+    return copy.deepcopy(loaded(name))
 
 
 def is_settled(rows: Any) -> bool:
@@ -89,7 +95,7 @@ def test_a_picture_shows_what_open_runs_are_doing_and_fits_the_screen() -> None:
     board = Board()
     board.take("ADDED", stored("held"), NOW)
     for number in range(30):
-        obj = copy.deepcopy(stored("remediated"))
+        obj = stored("remediated")
         obj["metadata"]["name"] = f"queue-{number}"
         board.take("ADDED", obj, NOW)
 

@@ -4,8 +4,10 @@ The story and the explanation of a run, as people read them.
 The golden files are reviewed by eye; `UPDATE_GOLDEN=1 pytest tests/unit/test_cli_story.py` writes them anew.
 """
 
+import copy
 import os
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,14 @@ WIDTH = 100
 SCREEN_LINES = 40
 
 
+@cache
+def loaded(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DATA / "runs" / f"{name}.yaml").read_text())
+    return found
+
+
 def stored(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((DATA / "runs" / f"{name}.yaml").read_text())
-    return loaded
+    return copy.deepcopy(loaded(name))
 
 
 def run_named(name: str) -> Run:

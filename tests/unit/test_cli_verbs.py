@@ -1,11 +1,13 @@
 """The verbs: their flags, their errors and their exit codes, without a cluster."""
 
+import copy
 import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,14 @@ CONTENT = "runbook-9c1e5b0c7d2f4a68"
 Invoke = Callable[..., Result]
 
 
+@cache
+def loaded(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DATA / f"{name}.yaml").read_text())
+    return found
+
+
 def stored(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((DATA / f"{name}.yaml").read_text())
-    return loaded
+    return copy.deepcopy(loaded(name))
 
 
 @pytest.fixture
