@@ -246,7 +246,6 @@ def run_object(place: str, write: Open, batch: Batch, user: str, why: str) -> Ob
                 "remediator.dev/policy": label_value(listener.name),
                 "remediator.dev/target-kind": label_value(target.kind),
                 "remediator.dev/target-name": label_value(target.name),
-                "remediator.dev/open": "true",
             },
         },
         "spec": spec.as_json(),

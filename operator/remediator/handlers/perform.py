@@ -11,7 +11,7 @@ from typing import Final
 
 from remediator.actions import effects, registry
 from remediator.domain.changes import Change, change_from_json
-from remediator.domain.errors import Conflict, Forbidden, NotFound, Rejected, Unavailable
+from remediator.domain.errors import Forbidden, NotFound, Rejected
 from remediator.domain.expressions import Truth
 from remediator.domain.json import Object, dig_text
 from remediator.domain.locks import Busy, PastChange
@@ -44,7 +44,7 @@ from remediator.handlers.render import render
 SMALL_DIAGNOSIS_BYTES: Final = 8192
 AGAIN: Final = timedelta(seconds=2)
 BUSY: Final = timedelta(seconds=5)
-UNANSWERED: Final = (Unavailable, Conflict)
+REFUSED_AGAIN: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +177,9 @@ class Performer:
                 change, self._outside.acting_for(run), run=run.full_name, token=step.token, mark=mark
             )
         except (Forbidden, Rejected) as error:
+            if resumed:  # an earlier attempt may still be under way: only a void could end it, and that is refused too
+                until = self._now() + REFUSED_AGAIN
+                return Done(held(run, self._now(), str(Reason.NOT_PERMITTED), str(error), until), REFUSED_AGAIN)
             refusal = Void(move.index, move.undoing, Reason.NOT_PERMITTED, str(error))
             return Done(settle.voided(run, refusal, self._now()))
         return self._after(run, move, effect)
