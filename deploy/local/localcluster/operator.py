@@ -21,7 +21,7 @@ import yaml
 
 from localcluster.cluster import Cluster
 from localcluster.errors import StartFailed
-from localcluster.processes import moments
+from localcluster.processes import forget, moments, record
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 NAMESPACE = "remediator-system"
@@ -83,6 +83,7 @@ class Operator:
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "intake").mkdir(exist_ok=True)
         (self._folder / "intake" / "token").write_text(self.token)
+        self._label = name if name == "operator" else f"operator-{name}"
         self.log = self._folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self.intake_port = 0
@@ -121,6 +122,8 @@ class Operator:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "remediator"], env=environment, stdout=log, stderr=log, start_new_session=True
             )
+        # Whatever ends the process that started it, the operator ends with its cluster.
+        record(self.cluster.state.processes, self._label, self.process.pid, self.log)
         for _ in moments(ready_within_seconds, 0.05):
             if self.process.poll() is not None:
                 raise StartFailed(f"the operator ended with {self.process.returncode}: {self._said(begin)}")
@@ -197,6 +200,8 @@ class Operator:
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()
+        finally:
+            forget(self.cluster.state.processes, self._label)
 
     def _kubeconfig(self) -> Path:
         token = self.cluster.service_account_token(NAMESPACE, ACCOUNT, seconds=7200)

@@ -76,9 +76,19 @@ def start(
             env={**os.environ, **(env or {})},
         )
     _children[child.pid] = child
-    process = Process(label, child.pid, start_time(child.pid) or "", time.time_ns(), str(log))
+    return record(records, label, child.pid, log)
+
+
+def record(records: Path, label: str, pid: int, log: Path) -> Process:
+    """The living process is recorded under `records`, so that it ends with its cluster."""
+    process = Process(label, pid, start_time(pid) or "", time.time_ns(), str(log))
     write_atomically(records / f"{label}.json", json.dumps(asdict(process)))
     return process
+
+
+def forget(records: Path, label: str) -> None:
+    """Nothing is recorded under the label: whoever started the process has seen its end."""
+    (records / f"{label}.json").unlink(missing_ok=True)
 
 
 def recorded(records: Path) -> list[Process]:
@@ -96,7 +106,7 @@ def stop(records: Path, process: Process, *, seconds: float = 10, with_signal: i
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
             ended_within(process, 10)
-    (records / f"{process.label}.json").unlink(missing_ok=True)
+    forget(records, process.label)
 
 
 def ended_within(process: Process, seconds: float) -> bool:
