@@ -10,7 +10,7 @@ REAL ?= $(shell [ "$$(id -u)" = 0 ] && [ "$$(uname)" = Linux ] && echo 1 || echo
 SIMULATED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock check verify generate test test-fast test-kind cluster-build cluster-up cluster-down cluster-status demo bench clean
+.PHONY: help install lock check verify generate test test-fast test-kind cluster-build cluster-up cluster-down cluster-status demo demo-down bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -33,7 +33,7 @@ lock: $(STAMP) ## Resolve the dependencies again into requirements/*.lock
 check: $(STAMP) ## Lint, types and import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy operator/remediator deploy/local/localcluster
+	$(VENV)/bin/mypy operator/remediator deploy/local/localcluster deploy/local/localdemo deploy/local/demo.py
 	PYTHONPATH=operator $(VENV)/bin/lint-imports --no-cache
 
 generate: $(STAMP) ## Write the CRDs, the RBAC and the reference from the code
@@ -65,8 +65,11 @@ cluster-down: $(STAMP) ## Stop it and leave nothing behind
 cluster-status: $(STAMP) ## What runs, where, and how to reach it
 	$(RUN) -m localcluster status
 
-demo: $(STAMP) ## From a firing alert to a verified remedy, live
-	$(RUN) deploy/local/demo.py
+demo: $(STAMP) ## From a firing alert to a verified remedy, live (KEEP=1 leaves it running)
+	@$(RUN) deploy/local/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
+
+demo-down: $(STAMP) ## Stop what `make demo KEEP=1` left running
+	@$(RUN) -m localcluster down --name demo
 
 clean: ## Remove what the targets made, except the cache of binaries
 	-test ! -x $(PY) || $(RUN) -m localcluster down --all
