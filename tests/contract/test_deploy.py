@@ -87,7 +87,6 @@ def test_the_operator_itself_writes_nothing_but_its_records() -> None:
     assert written == {
         ("", "configmaps"),
         ("", "events"),
-        ("events.k8s.io", "events"),
         ("coordination.k8s.io", "leases"),
         ("remediator.dev", "runbooks/status"),
         ("remediator.dev", "alertpolicies/status"),
