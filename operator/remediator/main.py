@@ -154,6 +154,8 @@ class Operator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.health.stop()
+        await self.alerts.close()
+        self.notifier.close()
         self.metrics.close()
 
     async def _saw_run(self, what: str, obj: Object) -> None:
