@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from remediator.domain.errors import NotFound
+from remediator.domain.errors import NotFound, Rejected
 from remediator.domain.json import Object, dig_object, dig_text
 from remediator.domain.objects import BUILT_IN, ObjectRef, Target
+from remediator.domain.runs import OUTSIDE
 from remediator.domain.workloads import controller_of, is_owned_by, selector_text, uid_of
 from remediator.ports import Cluster, Listing
 
@@ -22,8 +23,11 @@ async def as_meant(cluster: Cluster, target: Target) -> Object:
     """
     The target as it is now.
 
-    Raises NotFound where it is gone, and where another object has taken its name.
+    Raises NotFound where it is gone, and where another object has taken its name; Rejected where it is
+    no object of the cluster: one that was not found is not known to be gone.
     """
+    if target.ref.kind in OUTSIDE:
+        raise Rejected(f"{target} is no object of the cluster, so that nothing can be read about it")
     seen = await cluster.read(target.ref)
     if target.uid and uid_of(seen) != target.uid:
         raise NotFound(f"{target} is another object of the same name")

@@ -164,7 +164,7 @@ def _mode(run: Run, outside: Outside, account: str) -> tuple[Mode, str]:
     fence = outside.definitions.fence(run.spec.target.ref.namespace)
     mode, why = fence.mode(asked) if fence is not None else (Mode.DIAGNOSE, "the Guardrails cannot be read")
     if run.spec.target.is_outside and mode.rank > Mode.DIAGNOSE.rank:
-        mode, why = Mode.DIAGNOSE, "the target is not in the cluster, or was not found"
+        mode, why = Mode.DIAGNOSE, run.spec.reason or "the target is not in the cluster, or was not found"
     if not account and mode.rank > Mode.DRY_RUN.rank:
         mode, why = Mode.DRY_RUN, "no serviceAccountName is given"
     if mode is Mode.APPROVE:
