@@ -23,14 +23,16 @@ from localcluster.processes import moments
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
-    The tests with the running operator come last, and of these the ones that look at what the others left.
+    The tests with the running operator come last: it would carry on the runs that others make for themselves.
 
-    It would carry on the runs that other tests make for themselves.
+    Of these, the ones that run beside one another come first, and those that look at what the rest left come last.
     """
 
-    def place(item: pytest.Item) -> tuple[bool, bool]:
+    def place(item: pytest.Item) -> tuple[bool, bool, bool]:
+        function = getattr(item, "function", None)
         uses_it = "installation" in getattr(item, "fixturenames", ())
-        return uses_it, getattr(getattr(item, "function", None), "at_the_end", False)
+        alone = uses_it and not getattr(function, "side_by_side", False)
+        return uses_it, alone, getattr(function, "at_the_end", False)
 
     items.sort(key=place)
 

@@ -73,7 +73,7 @@ def eventually(look: Callable[[], T], what: str, seconds: float = PATIENCE_SECON
 
 
 def side_by_side(test: Callable[..., None]) -> Callable[..., None]:
-    """The test takes the fixture `shop` and nothing else, and runs beside the others of its module."""
+    """The test takes the fixture `shop` and nothing else, and runs beside the others of its kind."""
     test.side_by_side = True  # type: ignore[attr-defined]
     return test
 
@@ -167,10 +167,10 @@ class Installation:
         return self.shops.setdefault(test, Shop(self, f"shop-{secrets.token_hex(4)}"))
 
     def result_of(self, item: pytest.Function, beside: Iterable[pytest.Item]) -> None:
-        """The test has run: with the first of a module all of them begin."""
+        """The test has run: with the first of them all begin."""
         if item.nodeid not in self._futures:
             for other in beside:
-                if isinstance(other, pytest.Function) and other.module is item.module:
+                if isinstance(other, pytest.Function):
                     self._begin(other)
         self._futures[item.nodeid].result()
 
