@@ -115,7 +115,9 @@ def rehearsed(run: Run, diffs: Mapping[int, str], now: datetime) -> Run:
     """The run with what each change would alter."""
     for index, diff in diffs.items():
         run = with_step(run, index, diff=redact(diff)[:8192])
-    return with_entry(run, now, "rehearse", f"{len(diffs)} changes rehearsed")
+    return with_entry(
+        run, now, "rehearse", "1 change rehearsed" if len(diffs) == 1 else f"{len(diffs)} changes rehearsed"
+    )
 
 
 def to_lock(run: Run) -> tuple[ObjectRef, ...]:
