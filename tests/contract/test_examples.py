@@ -47,7 +47,8 @@ class Example:
 
     @property
     def name(self) -> str:
-        return str(self.manifest["metadata"]["name"])
+        metadata = self.manifest["metadata"]
+        return str(metadata.get("name") or metadata["generateName"])
 
     @property
     def namespace(self) -> str:

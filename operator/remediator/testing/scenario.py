@@ -82,16 +82,17 @@ class Result:
         return tuple(str(write) for write in self.writes if not write.dry_run)
 
 
-async def run_scenario(path: Path, name: str = "", **spec: Any) -> Result:
+async def run_scenario(path: Path, name: str = "", *, scenario: Scenario | None = None, **spec: Any) -> Result:
     """
     The story of one scenario of the file; without a name, of its only one.
 
-    `spec` goes into the policy or the run by hand after all else: `mode="Diagnose"`.
+    `scenario` is played instead, in the file's world. `spec` goes into the policy or the run by hand
+    after all else: `mode="Diagnose"`.
 
     Raises InvalidManifest where the playbook is not accepted, KeyError for a name that is not there.
     """
     script = read_script(path)
-    play = _Play(path.parent, script, script.scenario(name), spec)
+    play = _Play(path.parent, script, scenario or script.scenario(name), spec)
     await play.begin()
     return await play.played()
 

@@ -170,11 +170,12 @@ class Happening(Part):
 
 
 class Expectation(Part):
-    """How the run ends; of several runs, the first."""
+    """How the run ends; of several runs, the first, and `then` the second."""
 
     outcome: str = Field(description="Its outcome.")
     remedy: str = Field(default="", description="The remedy that was carried out last; empty: none.")
     reason: str = Field(default="", description="The reason of its end; empty: any.")
+    then: "Expectation | None" = Field(default=None, description="How the second run ends; absent: any way.")
 
 
 class Scenario(Part):
