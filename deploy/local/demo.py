@@ -44,7 +44,7 @@ API: Final = f"/apis/remediator.dev/v1alpha1/namespaces/{NAMESPACE}"
 RELEASE: Final = f"kubectl patch deployment checkout -n {NAMESPACE} --patch-file deploy/local/demo/"
 PLUGIN: Final = Path(sys.executable).parent / "kubectl-remediate"
 LONGEST_SECONDS: Final = 300
-PANIC_SHOWN: Final = 40
+PANIC_SHOWN: Final = 38
 
 ELSEWHERE: Final = ("REMEDIATOR_TEST_KUBECONFIG", "KUBEBUILDER_ASSETS")
 """They would lead to another cluster than the demo's own."""
@@ -195,7 +195,7 @@ class Demo:
             pod = self.until(part, "a pod of release 2 crashes again and again", self.crashing_pod)
             log = self.kubectl("logs", "--previous", pod, "-n", NAMESPACE)
             said = next((line for line in log.splitlines() if "panic:" in line), "they do not say why")
-            part.done(f"its pods crash: {said[:PANIC_SHOWN]}")
+            part.done(f"its pods crash: {said if len(said) <= PANIC_SHOWN else said[:PANIC_SHOWN] + '…'}")
 
     def follow_alert(self) -> None:
         """The rule fires, and the operator has made a run of it."""
@@ -261,7 +261,7 @@ class Demo:
         self.screen.title("Look around")
         for what, how in (
             ("in another shell", f"source {place}/env"),
-            ("", f"export KUBECONFIG={place}/kubeconfigs/admin.yaml PATH={place}/bin:$PATH"),
+            ("or", f"export KUBECONFIG={place}/kubeconfigs/admin.yaml PATH={place}/bin:$PATH"),
             ("what there is", "kubectl get runbooks,alertpolicies,guardrails,runbookruns -A"),
             ("why that remedy", f"kubectl remediate explain {run} -n {NAMESPACE}"),
             ("the log it read", f"kubectl remediate show {run} -n {NAMESPACE} --evidence"),
