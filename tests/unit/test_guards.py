@@ -53,6 +53,17 @@ def test_what_denies_says_why(world: dict[str, Any], reason: Reason, says: str) 
     assert says in verdict.message
 
 
+def test_a_pod_template_that_was_not_read_when_it_was_diagnosed_is_not_taken_for_the_same() -> None:
+    made = run()
+    attempt = made.status.attempts[0].model_copy(update={"target_template": ""})
+    made = replace(made, status=made.status.model_copy(update={"attempts": [attempt]}))
+
+    verdict = ask(Question(made, step(), facts()))
+
+    assert isinstance(verdict, Wait)
+    assert verdict.reason is Reason.FACT_UNKNOWN
+
+
 def test_another_object_of_the_same_name_is_not_changed() -> None:
     other = deployment()
     other["metadata"]["uid"] = "another"

@@ -183,20 +183,22 @@ async def void(change: Change, cluster: Cluster, *, token: str) -> Effect:
     """
     if isinstance(change, Patch):
         return await _void(change.target, cluster, token)
-    effects = [await _void(pod, cluster, token) for pod in change.pods]
+    effects = [await _void(pod, cluster, token, ending_is_done=True) for pod in change.pods]
     undecided = [effect for effect in effects if isinstance(effect, Contended)]
     if undecided:
         return undecided[0]
     return Voided() if any(isinstance(effect, Voided) for effect in effects) else Carried(before=True)
 
 
-async def _void(target: Target, cluster: Cluster, token: str) -> Effect:
+async def _void(target: Target, cluster: Cluster, token: str, *, ending_is_done: bool = False) -> Effect:
     for _ in range(TRIES):
         try:
             seen = await cluster.read(target.ref)
             settled = _settled(target, seen, token)
             if isinstance(settled, Moved):
                 return Gone(settled.message)
+            if ending_is_done and is_ending(seen):
+                return Carried(before=True)  # a pod takes half a minute to end, and none comes back from it
             if settled is not None:
                 return settled
             await cluster.patch(target.ref, void_patch(target, seen, token=token))

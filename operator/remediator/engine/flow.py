@@ -8,7 +8,7 @@ target, and the answer to the same record and facts is the same.
 Accept → Diagnose → (choose) → Render → Lock → Intend → Start → Poll → (verify) → Tell → Finish
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from remediator.domain.changes import change_from_json, is_stamped, is_voided
 from remediator.domain.durations import human
@@ -252,10 +252,15 @@ def _intend(run: Run, index: int, step: StepRecord, *, undoing: bool) -> tuple[R
     return run, Intend(index, undoing) if run.status.locks else Lock()
 
 
-def _held(run: Run, facts: Facts, index: int, step: StepRecord, verdict: Wait) -> Run | tuple[Run, Move]:
+def is_out_of_patience(run: Run, now: datetime, reason: Reason = Reason.FACT_UNKNOWN) -> bool:
+    """Whether the run has waited long enough for what could not be read."""
     before = run.status.held
+    return before is not None and before.reason == reason and now - before.since > UNKNOWN_PATIENCE
+
+
+def _held(run: Run, facts: Facts, index: int, step: StepRecord, verdict: Wait) -> Run | tuple[Run, Move]:
     unknown = verdict.reason in (Reason.FACT_UNKNOWN, Reason.STALE_ALERT)
-    stuck = before is not None and before.reason == verdict.reason and facts.now - before.since > UNKNOWN_PATIENCE
+    stuck = is_out_of_patience(run, facts.now, verdict.reason)
     if unknown and stuck and step.state is StepState.PLANNED:
         # not StaleAlert, which would end the run as if the alert were known to be over
         return _over(run, facts, index, StepState.REFUSED, verdict.message, Reason.FACT_UNKNOWN)

@@ -108,8 +108,12 @@ def target_is_the_same(question: Question) -> Verdict:
 def target_is_as_diagnosed(question: Question) -> Verdict:
     """Refuse where the pod template is not the one that was diagnosed; our own changes do not count."""
     seen, attempt = question.facts.target, current(question.run)
-    if not question.is_first_change or not attempt.target_template:
+    if not question.is_first_change:
         return Allow()
+    if not attempt.target_template:
+        if seen.obj is None or not template_hash(seen.obj):
+            return Allow()  # there is none to compare
+        return _unknown(question, f"{question.run.target} could not be read when it was diagnosed")
     if seen.obj is None:
         return _unknown(question, f"{question.run.target} cannot be read: {seen.error or 'it is gone'}")
     if template_hash(seen.obj) != attempt.target_template:

@@ -23,7 +23,8 @@ from remediator.domain.verdicts import Reason, Refusal
 from remediator.engine import closing, settle
 from remediator.engine.acceptance import CompiledStep
 from remediator.engine.facts import Facts, template_hash
-from remediator.engine.flow import compiled_step
+from remediator.engine.flow import compiled_step, is_out_of_patience
+from remediator.engine.guards import RETRY_UNKNOWN
 from remediator.engine.moves import (
     Intend,
     Poll,
@@ -33,7 +34,7 @@ from remediator.engine.moves import (
     Tell,
     Void,
 )
-from remediator.engine.record import current, held
+from remediator.engine.record import current, going_on, held
 from remediator.engine.values import values_of
 from remediator.handlers import tell
 from remediator.handlers.diagnose import Diagnostician, kept
@@ -67,6 +68,11 @@ class Performer:
         """The diagnosis frozen on the record, or in the evidence where it is large or has text."""
         assert facts.runbook is not None, "a diagnosis follows a Runbook"
         target = await self._gatherer.target(run)
+        if target.error and not is_out_of_patience(run, self._now()):
+            until = self._now() + RETRY_UNKNOWN
+            message = f"the target cannot be read: {target.error}"
+            return Done(held(run, self._now(), Reason.FACT_UNKNOWN, message, until), RETRY_UNKNOWN)
+        run = going_on(run)
         values = values_of(run, replace(facts, target=target))
         diagnosis = await self._diagnostician.diagnose(run, facts.runbook, values)
         outputs, texts = kept(diagnosis)
@@ -258,17 +264,20 @@ class Performer:
         message = closing.messages(run, facts.runbook)[move.index]
         key = token(run.uid, "end", f"message-{move.index}")
         values = values_of(run, facts)
+        name, action = ("otherwise", "escalate") if message is None else (message.step.name, message.step.action)
         if message is None:
             outcome = await tell.send_default(self._outside, run, key)
-            return Done(settle.told(run, "otherwise", "escalate", outcome, self._now()))
-        if message.when is not None and message.when.truth(values)[0] is Truth.FALSE:
-            return Done(settle.told(run, message.step.name, message.step.action, None, self._now()))
-        outcome = await tell.send(self._outside, run, message, values, key)
+        elif message.when is not None and message.when.truth(values)[0] is Truth.FALSE:
+            return Done(settle.told(run, name, action, None, self._now()))
+        else:
+            outcome = await tell.send(self._outside, run, message, values, key)
         if isinstance(outcome, Running) and not tell.is_out_of_patience(run, self._now()):
             return Done(
                 held(run, self._now(), "NotSent", outcome.message, self._now() + outcome.poll_after), outcome.poll_after
             )
-        return Done(settle.told(run, message.step.name, message.step.action, outcome, self._now()))
+        if isinstance(outcome, Running):
+            outcome = await tell.not_sent(self._outside, run, outcome.message)
+        return Done(settle.told(run, name, action, outcome, self._now()))
 
     async def _has_ended(self, holder: str, holder_uid: str) -> bool:
         """A lock's holder is gone or has ended; asked of the API server, never of a cache."""

@@ -32,7 +32,7 @@ async def send(outside: Outside, run: Run, compiled: CompiledStep, values: Value
     try:
         parameters = registry.parameters(step.action).model_validate(rendered)
     except ValidationError as error:
-        return await _not_sent(outside, run, f"{step.name}: {error.errors()[0]['msg']}")
+        return await not_sent(outside, run, f"{step.name}: {error.errors()[0]['msg']}")
     resolved = run.status.resolved
     if resolved is not None and resolved.mode is Mode.DRY_RUN:
         return Succeeded(f"shown, not sent: {step.action} {rendered}")
@@ -44,7 +44,7 @@ async def send(outside: Outside, run: Run, compiled: CompiledStep, values: Value
         subject=subject_of(run),
         body=body_of(run),
     )
-    return outcome if not isinstance(outcome, Failed) else await _not_sent(outside, run, outcome.message)
+    return outcome if not isinstance(outcome, Failed) else await not_sent(outside, run, outcome.message)
 
 
 async def send_default(outside: Outside, run: Run, key: str) -> Outcome:
@@ -60,7 +60,7 @@ async def send_default(outside: Outside, run: Run, key: str) -> Outcome:
     outcome = await registry.message("escalate").tell(
         parameters, outside.notifier, namespace=run.namespace, key=key, subject=subject_of(run), body=body_of(run)
     )
-    return outcome if not isinstance(outcome, Failed) else await _not_sent(outside, run, outcome.message)
+    return outcome if not isinstance(outcome, Failed) else await not_sent(outside, run, outcome.message)
 
 
 def is_out_of_patience(run: Run, now: datetime) -> bool:
@@ -69,7 +69,8 @@ def is_out_of_patience(run: Run, now: datetime) -> bool:
     return held is not None and held.reason == "NotSent" and now - held.since > PATIENCE
 
 
-async def _not_sent(outside: Outside, run: Run, why: str) -> Outcome:
+async def not_sent(outside: Outside, run: Run, why: str) -> Outcome:
+    """The message given up; a Warning event stands for it."""
     message = f"{sentence(run)}; nobody was told: {why}"
     await outside.events.record(run_ref(run), run.uid, reason="NotSent", message=redact(message), warning=True)
     return Failed(why)

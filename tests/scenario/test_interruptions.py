@@ -1,0 +1,444 @@
+"""
+A run that is interrupted at any call neither repeats nor skips a change.
+
+Each scenario is carried out once undisturbed, and then once for each of its calls to the outside
+and each way in which that call can be interrupted. Everything that the run wrote in between is
+looked at, and its end is the same as that of the undisturbed run.
+"""
+
+import asyncio
+import enum
+import inspect
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+import yaml
+
+from known import Given
+from remediator.actions import registry
+from remediator.adapters.evidence import ConfigMapEvidence
+from remediator.adapters.locks import LeaseLocks
+from remediator.domain.alerts import Alert
+from remediator.domain.changes import STEP_STAMP
+from remediator.domain.errors import Unavailable
+from remediator.domain.json import Object, dig, dig_list, dig_text
+from remediator.domain.objects import BUILT_IN, ObjectRef
+from remediator.domain.runs import Run, RunOutcome, rfc3339
+from remediator.engine.acceptance import AcceptedRunbook, accept_policy, accept_runbook
+from remediator.handlers.outside import Outside
+from remediator.ports import Identity
+from remediator.testing import NOON
+from remediator.testing.cluster import Write
+from remediator.testing.world import OPERATOR_NAMESPACE, World, transcript
+from worlds import fence
+
+CHECKOUT = ObjectRef.of("Deployment", "shop", "checkout")
+POD = BUILT_IN["Pod"]
+ACCOUNT = "system:serviceaccount:shop:fixer"
+
+FIRING = Alert(
+    fingerprint="4f2a81c09be2d713",
+    status="firing",
+    labels={"alertname": "QueueFull", "namespace": "shop", "deployment": "checkout"},
+    annotations={},
+    starts_at=NOON - timedelta(minutes=5),
+    ends_at=None,
+    generator_url="",
+)
+
+
+# --- interruptions --------------------------------------------------------------------------------
+
+
+class How(enum.StrEnum):
+    """What happens at one call."""
+
+    CUT = "the call fails and was not carried out"
+    LOST = "the call was carried out and its answer is lost"
+    KILLED_BEFORE = "the process dies before the call"
+    KILLED_AFTER = "the process dies when the call is carried out"
+
+    @property
+    def kills(self) -> bool:
+        return self in (How.KILLED_BEFORE, How.KILLED_AFTER)
+
+    @property
+    def is_carried_out(self) -> bool:
+        return self in (How.LOST, How.KILLED_AFTER)
+
+
+class Died(BaseException):
+    """The process is no more; nothing of ours may catch this."""
+
+
+@dataclass
+class Calls:
+    """Counts what the operator asks of the outside, and interrupts one of the calls."""
+
+    at: int = 0
+    how: How = How.CUT
+    count: int = 0
+    dead: bool = False
+    names: list[str] = field(default_factory=list)
+
+    async def pass_on(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        if self.dead:
+            raise Died
+        self.count += 1
+        self.names.append(name)
+        if self.count != self.at:
+            return await call()
+        if self.how.is_carried_out:
+            await call()
+        if self.how.kills:
+            self.dead = True
+            raise Died
+        raise Unavailable("the connection was reset")
+
+
+class Interrupted:
+    """A port whose calls are counted, and one of them interrupted."""
+
+    def __init__(self, port: Any, calls: Calls) -> None:
+        self._port, self._calls = port, calls
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._port, name)
+        if name == "acting_as":
+            return lambda identity: Interrupted(found(identity), self._calls)
+        if not inspect.iscoroutinefunction(found):
+            return found
+
+        async def call(*args: Any, **named: Any) -> Any:
+            about = str(args[0]) if args and isinstance(args[0], ObjectRef) else ""
+            return await self._calls.pass_on(f"{name} {about}".strip(), lambda: found(*args, **named))
+
+        return call
+
+
+def interrupted(outside: Outside, calls: Calls) -> Outside:
+    """The outside with every call of the cluster, and every message, counted; locks and evidence lie in the cluster."""
+    cluster: Any = Interrupted(outside.cluster, calls)
+    notifier: Any = Interrupted(outside.notifier, calls)
+    return replace(
+        outside,
+        cluster=cluster,
+        notifier=notifier,
+        locks=LeaseLocks(cluster, OPERATOR_NAMESPACE),
+        evidence=ConfigMapEvidence(cluster),
+    )
+
+
+# --- scenarios ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A Runbook, what makes its alert resolve, and how the run ends."""
+
+    name: str
+    book: str
+    outcome: RunOutcome
+    prepare: Callable[[World], None] = lambda _: None
+    changes: int = 1
+
+    def __str__(self) -> str:
+        return self.name
+
+
+CHECKS = """
+  verify:
+  - rollout: {within: 5m}
+  - alertResolved: {quietFor: 1m, within: 90s}
+"""
+
+
+def book(remedies: str, diagnose: str = "") -> str:
+    read = diagnose or "- name: history\n  rolloutHistory: {}"
+    return f"targets: [Deployment]\ndiagnose:\n{read}\nremedies:\n{remedies}"
+
+
+def set_queue(value: str, remedy: str = "bigger") -> str:
+    return (
+        f"- name: {remedy}\n  steps:\n  - name: {remedy}Step\n    timeout: 6s\n"
+        f'    setEnv: {{container: app, vars: {{QUEUE: {{value: "{value}"}}}}}}\n'
+    )
+
+
+PODS = """
+- name: pods
+  get: {kind: Pod, related: owned}
+"""
+
+DELETE_PODS = """
+- name: anew
+  steps:
+  - name: remove
+    forEach: diagnosis.pods.items
+    maxItems: 3
+    target: {kind: Pod, name: '${item.name}'}
+    deletePod: {}
+  ifNotHelped: Keep
+  verify:
+  - rollout: {within: 5m}
+  - alertResolved: {quietFor: 1m, within: 90s}
+"""
+
+TWO_WRITES = """
+- name: both
+  steps:
+  - name: raise
+    setEnv: {container: app, vars: {QUEUE: {value: "500"}}}
+  - name: pause
+    wait: {for: 5s}
+  - name: roll
+    restart: {}
+"""
+
+JOINED = """
+- name: both
+  steps:
+  - name: raise
+    setEnv: {container: app, vars: {QUEUE: {value: "500"}}}
+  - name: threads
+    setEnv: {container: app, vars: {THREADS: {value: "8"}}}
+"""
+
+
+def container(made: World) -> Object:
+    found = dig_list(made.cluster.get(CHECKOUT), "spec", "template", "spec", "containers")[0]
+    assert isinstance(found, dict)
+    return found
+
+
+def queue(made: World) -> str | None:
+    return next(
+        (dig_text(e, "value") for e in dig_list(container(made), "env") if dig_text(e, "name") == "QUEUE"), None
+    )
+
+
+def resolves_at(value: str) -> Callable[[World], None]:
+    return lambda made: made.resolve_when(lambda: queue(made) == value)
+
+
+def never_ready(made: World) -> None:
+    made.cluster.controllers.never_ready = lambda template: bool(dig(template, "spec", "containers", 0, "env"))
+
+
+def pods(made: World) -> set[str]:
+    return {dig_text(pod, "metadata", "uid") for pod in made.cluster.objects(POD, "shop")}
+
+
+def resolves_with_new_pods(made: World) -> None:
+    before = pods(made)
+    made.resolve_when(lambda: not before & pods(made))
+
+
+def pods_take_time_to_end(made: World) -> None:
+    """The kubelet holds a deleted pod for a while."""
+    resolves_with_new_pods(made)
+    for pod in made.cluster.objects(POD, "shop"):
+        made.cluster.change(ObjectRef.to(pod, POD), lambda held: held["metadata"].update(finalizers=["test/kubelet"]))  # type: ignore[union-attr]
+
+    def let_go() -> None:
+        for pod in made.cluster.objects(POD, "shop"):
+            since = dig_text(pod, "metadata", "deletionTimestamp")
+            if since and since <= rfc3339(made.clock.now() - timedelta(seconds=4)):
+                made.cluster.store.remove(POD, "shop", dig_text(pod, "metadata", "name"))
+
+    made.meanwhile.append(let_go)
+
+
+SCENARIOS = [
+    Scenario("one step that helps", book(set_queue("500") + CHECKS), RunOutcome.REMEDIATED, resolves_at("500")),
+    Scenario("two steps as one write", book(JOINED + CHECKS), RunOutcome.REMEDIATED, resolves_at("500")),
+    Scenario(
+        "two writes to one object", book(TWO_WRITES + CHECKS), RunOutcome.REMEDIATED, resolves_at("500"), changes=2
+    ),
+    Scenario("pods one after the other", book(DELETE_PODS, PODS), RunOutcome.REMEDIATED, resolves_with_new_pods, 2),
+    Scenario("pods that take time to end", book(DELETE_PODS, PODS), RunOutcome.REMEDIATED, pods_take_time_to_end, 2),
+    Scenario("one that does not help and is undone", book(set_queue("500") + CHECKS), RunOutcome.UNDONE, changes=2),
+    Scenario(
+        "one that never becomes ready and is undone",
+        book(set_queue("500") + CHECKS),
+        RunOutcome.UNDONE,
+        never_ready,
+        changes=2,
+    ),
+    Scenario(
+        "the second helps where the first did not",
+        book(set_queue("500") + "  ifNotHelped: TryNext" + CHECKS + set_queue("900", "more") + CHECKS),
+        RunOutcome.REMEDIATED,
+        resolves_at("900"),
+        changes=3,
+    ),
+]
+
+
+@cache
+def accepted_once(book: str) -> AcceptedRunbook:
+    return accept_runbook("shop", "queue", "rb-uid", 1, yaml.safe_load(book), registry)
+
+
+def world(scenario: Scenario) -> World:
+    accepted = accepted_once(scenario.book)
+    spec: Any = {
+        "matchers": ['alertname="QueueFull"'],
+        "runbookRef": {"name": "queue"},
+        "mode": "Automatic",
+        "serviceAccountName": "fixer",
+        "grace": "0s",
+        "limits": {"cooldown": "0s"},
+    }
+    known = Given(book=accepted, allowed=fence("setEnv", "restart", "deletePod"))
+    known.policy = accept_policy(
+        "shop", "queue", "policy-uid", 1, spec, accepted, operator_namespace=OPERATOR_NAMESPACE, can_ask=True
+    )
+    made = World(known)
+    made.cluster.add(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "checkout", "namespace": "shop"},
+            "spec": {
+                "replicas": 2,
+                "selector": {"matchLabels": {"app": "checkout"}},
+                "template": {
+                    "metadata": {"labels": {"app": "checkout"}},
+                    "spec": {"containers": [{"name": "app", "image": "shop:1"}]},
+                },
+            },
+        }
+    )
+    made.cluster.tick()
+    scenario.prepare(made)
+    return made
+
+
+async def carried_out(scenario: Scenario, calls: Calls) -> tuple[World, Run]:
+    """The world after the run; a process that died was started again at once."""
+    made = world(scenario)
+    known = made.outside.definitions
+    assert isinstance(known, Given)
+    run = await made.open_run(known.policy, CHECKOUT, FIRING)
+    made.outside = interrupted(made.outside, calls)
+    made.new_operator()
+    while True:
+        try:
+            return made, await made.settle(run)
+        except Died:
+            for _ in range(20):
+                await asyncio.sleep(0)  # what else was going on in the process ends with it
+            calls.dead = False
+            made.new_operator()
+
+
+# --- what must hold -------------------------------------------------------------------------------
+
+
+def is_ours(write: Write) -> bool:
+    return write.identity.account == ACCOUNT and not write.dry_run
+
+
+def token_of(write: Write) -> str:
+    return dig_text(write.obj, "metadata", "annotations", STEP_STAMP) if write.obj else f"delete {write.ref}"
+
+
+def end_of(run: Run) -> Any:
+    """What is the same however often the run was interrupted."""
+
+    def step(one: Any) -> Any:
+        return one.label, one.action, str(one.state), one.reason, one.change, one.token, one.undo_of
+
+    status = run.status
+    return {
+        "outcome": str(status.outcome),
+        "reason": status.ending.reason if status.ending is not None else "",
+        "told": [(one.name, str(one.state)) for one in status.ending.told] if status.ending is not None else [],
+        "attempts": [
+            {
+                "remedy": attempt.remedy,
+                "plan": attempt.plan_hash,
+                "verdict": str(attempt.verdict),
+                "steps": [step(one) for one in attempt.steps],
+                "undo": [step(one) for one in attempt.undo],
+            }
+            for attempt in status.attempts
+        ],
+    }
+
+
+def assert_each_change_once(made: World, run: Run, changes: int) -> None:
+    ours = [write for write in made.cluster.writes if is_ours(write)]
+    times = Counter(token_of(write) for write in ours)
+    assert set(times.values()) <= {1}, times
+    assert len(times) == changes, times
+    assert {write.identity for write in ours} <= {Identity(ACCOUNT, run.full_name)}, "nothing was given up"
+
+
+def assert_intended_before(made: World) -> None:
+    intended: set[str] = set()
+    ended = False
+    for write in made.cluster.changes:
+        if write.ref.kind == "RunbookRun":
+            ended = ended or bool(dig(write.obj, "status", "outcome"))
+            for attempt in dig_list(write.obj, "status", "attempts"):
+                for step in [*dig_list(attempt, "steps"), *dig_list(attempt, "undo")]:
+                    if dig_text(step, "state") == "Intended":
+                        doomed = {
+                            f"delete {POD.kind} shop/{dig_text(p, 'name')}" for p in dig_list(step, "change", "pods")
+                        }
+                        intended |= {dig_text(step, "token"), *doomed}
+        elif is_ours(write):
+            assert not ended, f"{write} after the run's end"
+            assert token_of(write) in intended, f"{write} was not intended"
+
+
+def is_read(call: str) -> bool:
+    return call.split()[0] in ("read", "list", "kind", "logs")
+
+
+@pytest.mark.parametrize("how", list(How), ids=lambda how: how.name.lower())
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+async def test_a_run_interrupted_at_any_call_ends_as_an_undisturbed_one(scenario: Scenario, how: How) -> None:
+    counted = Calls()
+    undisturbed, expected = await carried_out(scenario, counted)
+    assert expected.status.outcome is scenario.outcome, transcript(expected)
+    assert_each_change_once(undisturbed, expected, scenario.changes)
+    wrong: list[str] = []
+
+    for n, call in enumerate(counted.names, 1):
+        made, run = await carried_out(scenario, Calls(n, how))
+        try:
+            if not how.kills and is_read(call) and end_of(run)["reason"] == "FactUnknown":
+                # a diagnosis that could not be read is Unknown: nothing is changed, and somebody is told
+                assert_each_change_once(made, run, 0)
+                assert made.notifier.sent
+                continue
+            assert end_of(run) == end_of(expected)
+            assert_each_change_once(made, run, scenario.changes)
+            assert_intended_before(made)
+            assert container(made) == container(undisturbed)
+            assert {sent.key for sent in made.notifier.sent} == {sent.key for sent in undisturbed.notifier.sent}
+        except AssertionError as error:
+            wrong.append(f"call {n} of {counted.count} ({call}): {error}\n{transcript(run)}")
+
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_a_message_that_nobody_takes_leaves_a_warning_after_all_patience() -> None:
+    scenario = next(one for one in SCENARIOS if one.outcome is RunOutcome.UNDONE)
+    made = world(scenario)
+    known = made.outside.definitions
+    assert isinstance(known, Given)
+    made.notifier.fail_next(1000)
+
+    run = await made.settle(await made.open_run(known.policy, CHECKOUT, FIRING))
+
+    assert run.status.outcome is RunOutcome.UNDONE
+    assert "NotSent" in made.events.reasons
