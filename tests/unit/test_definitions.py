@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -191,6 +192,23 @@ async def test_a_policy_that_only_diagnoses_needs_no_permission_to_change() -> N
     await world.look()
 
     assert world.ready()[0] == "True"
+
+
+async def test_a_rehearsal_without_an_account_needs_the_operators_reads_alone() -> None:
+    spec = {**yaml.safe_load(POLICY_SPEC), "runbookRef": {"name": "own"}, "mode": "DryRun"}
+    del spec["serviceAccountName"]
+    world = World(
+        definition(RUNBOOK, "remediator-system", "own", RUNBOOK_SPEC),
+        definition(POLICY, "remediator-system", "wide", spec),
+    )
+    own = [Permission("remediator.dev", kind.plural, ("list",)) for kind in KINDS if kind != NAMESPACE]
+    own += [Permission("remediator.dev", f"{kind.plural}/status", ("patch",)) for kind in (POLICY, RUNBOOK)]
+    reads = [replace(one, verbs=("get", "list")) for one in (*NEEDED, Permission("", "namespaces", ()))]
+    world.cluster.permit_only("", [*own, *reads])
+
+    await world.look()
+
+    assert world.ready(POLICY, "remediator-system", "wide")[:2] == ("True", "Accepted")
 
 
 async def test_what_was_granted_is_seen_within_a_minute_and_not_asked_more_often() -> None:

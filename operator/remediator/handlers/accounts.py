@@ -1,7 +1,7 @@
 """What the accounts of policies may not do although their Runbooks need it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 from remediator.actions import registry
@@ -15,6 +15,8 @@ from remediator.ports import Clock, Cluster, Identity
 ALLOWED_SECONDS: Final = 300.0
 REFUSED_SECONDS: Final = 60.0
 """How long an answer counts; somebody may be waiting for a binding that he just made."""
+
+READING: Final = frozenset({"get", "list", "watch"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Accounts:
         """
         cluster = self._cluster.acting_as(Identity(policy.account)) if policy.account else self._cluster
         needed = registry.permissions(_uses(policy))
+        if not policy.account:
+            needed = tuple(_reading(needed))
         place = _place(policy, self._operator_namespace)
         missing = [
             refusal
@@ -86,6 +90,14 @@ def _uses(policy: AcceptedPolicy) -> Iterator[Use]:
     for use in policy.runbook.uses:
         if policy.spec.mode is not Mode.DIAGNOSE or registry.info(use.action).cls is not ActionClass.CHANGE:
             yield _use(use)
+
+
+def _reading(needed: Iterable[Permission]) -> Iterator[Permission]:
+    """What is left without an account: a change is then only rendered, and never sent, not even to be rehearsed."""
+    for permission in needed:
+        verbs = tuple(verb for verb in permission.verbs if verb in READING)
+        if verbs:
+            yield replace(permission, verbs=verbs)
 
 
 def _use(use: ActionUse) -> Use:
