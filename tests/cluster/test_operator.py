@@ -507,7 +507,8 @@ PLANTED = ("hunter2-of-the-log", "hunter2-of-the-env", "hunter2-of-the-label", "
 @side_by_side
 def test_no_secret_that_is_seen_is_written_down(shop: Shop) -> None:
     shop.cluster.write_simulated_log(
-        shop.name, current=f"connecting with password={PLANTED[0]}\nAuthorization: Bearer {PLANTED[0]}\nready\n"
+        shop.name,
+        current=f"connecting with password={PLANTED[0]}\nAuthorization: Bearer {PLANTED[0]}\nwaiting for orders\n",
     )
     workload = deployment(
         metadata={"annotations": {"local.remediator.dev/logs": shop.name}, "labels": {"app": "checkout"}}
@@ -549,7 +550,7 @@ verify:
                 "apiVersion": "apps/v1", "kind": "Deployment", "namespace": shop.name, "name": "checkout", "uid": uid,
             },
             "reason": "Failed",
-            "message": f"cannot log in with password={PLANTED[3]}",
+            "message": f"the database was asked with password={PLANTED[3]}",
             "type": "Warning",
             "source": {"component": "app"},
         }
@@ -562,7 +563,8 @@ verify:
     stored = shop.api.get(f"/api/v1/namespaces/{shop.name}/configmaps/{evidence}")
     assert stored["metadata"]["ownerReferences"][0]["uid"] == run["metadata"]["uid"]
     texts = written_down(shop)
-    assert "ready" in texts, "the log was read"
+    seen = ("waiting for orders", "the database was asked", "DATABASE_PASSWORD", "password")
+    assert [word for word in seen if word not in texts] == [], "what is beside the secrets was read and kept"
     assert [secret for secret in PLANTED if secret in texts] == []
 
 
