@@ -325,7 +325,7 @@ def test_the_operator_makes_ends_and_deletes_runs_for_policies(
 
     create(installed, operator, run)
     end(installed, namespace, operator)
-    installed.run_kubectl("label", "rbr", "by-hand", "-n", namespace, "remediator.dev/open=false", kubeconfig=operator)
+    installed.run_kubectl("label", "rbr", "by-hand", "-n", namespace, "remediator.dev/target-name=other", kubeconfig=operator)
     installed.run_kubectl("delete", "rbr", "by-hand", "-n", namespace, kubeconfig=operator)
 
 

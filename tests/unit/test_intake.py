@@ -220,7 +220,6 @@ async def test_an_alert_is_on_a_run_when_it_is_answered(world: World) -> None:
         "remediator.dev/policy": "crash",
         "remediator.dev/target-kind": "Deployment",
         "remediator.dev/target-name": "checkout",
-        "remediator.dev/open": "true",
     }
 
 
