@@ -43,10 +43,10 @@ verify: generate ## Fail where a generated file is not what the code says
 	@git diff --exit-code --stat -- crds deploy operator/reference || { echo 'generated files differ: run `make generate` and commit what it writes' >&2; exit 1; }
 
 test-fast: $(STAMP) ## Unit, contract and scenario tests: no server
-	$(PY) -m pytest -q -m 'not cluster' tests/unit tests/contract tests/scenario
+	$(PY) -m pytest -q -n auto -m 'not cluster' tests/unit tests/contract tests/scenario
 
-test: cluster-build ## All tests, those on a real API server too
-	$(PY) -m pytest -q
+test: test-fast cluster-build ## All tests, those on a real API server too
+	$(PY) -m pytest -q tests/cluster
 
 test-kind: ## The image on a kind cluster; needs Docker, and a virtual environment of its own
 	python3 -m venv .venv-kind && .venv-kind/bin/pip install -q 'uv==0.13.8'
