@@ -138,7 +138,7 @@ def test_the_audit_log_says_who_impersonated_whom(cluster: Cluster, namespace: s
     )  # fmt: skip
 
     entries = [json.loads(line) for line in cluster.audit_log.read_text().splitlines()]
-    mine = [entry for entry in entries if entry["objectRef"].get("namespace") == namespace]
+    mine = [entry for entry in entries if entry.get("objectRef", {}).get("namespace") == namespace]
     created = next(entry for entry in mine if entry["objectRef"].get("name") == "marker")
 
     assert created["user"]["username"] == "admin"

@@ -35,6 +35,7 @@ Permission = tuple[str, str, str]
 """Verb, group, and resource with its subresource."""
 
 WITHOUT_A_TEST: dict[Permission, str] = {
+    ("delete", "remediator.dev", "runbookruns"): "ended runs past their history; admission is tried with it already",
     ("get", "", "namespaces"): "read only where a run cannot be created: is the namespace about to go?",
 }
 """What the operator may do although no test of this tier makes it do so, with the reason."""
