@@ -28,7 +28,7 @@ from remediator.domain.changes import STEP_STAMP
 from remediator.domain.errors import Unavailable
 from remediator.domain.json import Object, dig, dig_list, dig_text
 from remediator.domain.objects import BUILT_IN, ObjectRef
-from remediator.domain.runs import Run, RunOutcome, rfc3339
+from remediator.domain.runs import Run, RunOutcome, StepState, rfc3339
 from remediator.engine.acceptance import AcceptedRunbook, accept_policy, accept_runbook
 from remediator.handlers.outside import Outside
 from remediator.ports import Identity
@@ -442,3 +442,29 @@ async def test_a_message_that_nobody_takes_leaves_a_warning_after_all_patience()
 
     assert run.status.outcome is RunOutcome.UNDONE
     assert "NotSent" in made.events.reasons
+
+
+async def test_an_intent_that_is_found_after_its_alert_has_resolved_is_given_up_in_the_runs_name() -> None:
+    scenario, calls = SCENARIOS[0], Calls()
+    await carried_out(scenario, calls)
+    change = next(n for n, call in enumerate(calls.names, 1) if call.startswith("patch Deployment"))
+    made = world(scenario)
+    known = made.outside.definitions
+    assert isinstance(known, Given)
+    run = await made.open_run(known.policy, CHECKOUT, FIRING)
+    outside = made.outside
+    made.outside = interrupted(outside, Calls(change, How.KILLED_BEFORE))
+    made.new_operator()
+    with pytest.raises(Died):
+        await made.settle(run)
+    made.outside = interrupted(outside, Calls())
+    made.new_operator()
+    made.alerts.resolve()
+
+    run = await made.settle(run)
+
+    assert run.status.outcome is RunOutcome.NOT_NEEDED, transcript(run)
+    assert run.status.attempts[0].steps[0].state is StepState.VOIDED
+    assert [write.identity for write in made.cluster.writes if is_ours(write)] == [
+        Identity(ACCOUNT, run.full_name, void=True)
+    ]

@@ -70,4 +70,4 @@ class Outside:
         account = run.status.resolved.account if run.status.resolved is not None else ""
         if not account:
             return self.cluster
-        return self.cluster.acting_as(Identity(account, "" if void else run.full_name, void))
+        return self.cluster.acting_as(Identity(account, run.full_name, void))

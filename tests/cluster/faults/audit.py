@@ -23,7 +23,7 @@ class Write:
     account: str
     """The impersonated user; empty where nobody was."""
     run: str
-    """The run in the impersonation's extra."""
+    """The run in the impersonation's extra, be it that of a change or that of a void."""
     void: bool
     dry_run: bool
     code: int
@@ -40,7 +40,7 @@ class Write:
             namespace=about.get("namespace", ""),
             name=about.get("name", ""),
             account=acting.get("username", ""),
-            run=next(iter(extra.get(RUN, [])), ""),
+            run=next(iter(extra.get(RUN) or extra.get(VOID) or []), ""),
             void=VOID in extra,
             dry_run="dryRun" in event.get("requestURI", ""),
             code=event.get("responseStatus", {}).get("code", 0),

@@ -150,6 +150,7 @@ class Bench:
         self.firing: dict[str, Shop] = {}
         self.kills = 0
         self._made = 0
+        self._calls = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -194,8 +195,8 @@ class Bench:
         content = {"apiVersion": "v1", "kind": "List", "items": [one for shop in shops for one in shop.manifests()]}
         self.cluster.run_kubectl("create", "-f", "-", input=json.dumps(content))
         names = {shop.name for shop in shops}
-        self._wait(lambda: names <= self._ready("alertpolicies"), "a policy is not ready")
-        self._wait(lambda: names <= self._rolled_out(), "a Deployment is not rolled out")
+        self.wait(lambda: names <= self._ready("alertpolicies"), "a policy is not ready")
+        self.wait(lambda: names <= self._rolled_out(), "a Deployment is not rolled out")
         self.proxy.watch_for(shop.subject for shop in shops)
         self.firing = {shop.name: shop for shop in shops}
 
@@ -203,16 +204,38 @@ class Bench:
         """What is wrong with each of the runs after the fault that was meant for it; nothing is, for most."""
         self.open(shops)
         with ThreadPoolExecutor(len(shops)) as pool:
-            posts = [pool.submit(self._post, shop) for shop in shops]
+            posts = [pool.submit(self.post, shop) for shop in shops]
             if any(shop.fault.holds for shop in shops):
                 self._kill_when_all_are_held(shops)
             for post in posts:
                 post.result(120)
-        self._wait(lambda: {shop.run_name for shop in shops} <= self._ended(), "a run has not ended", 120)
+        self.wait(lambda: {shop.run_name for shop in shops} <= self._ended(), "a run has not ended", 120)
         time.sleep(0.3)  # the last events
         runs = {run.name: run for run in self.runs()}
+        for shop in shops:
+            again = Counter(run.spec.target.name for run in runs.values())[shop.name]
+            assert again == 1, f"{shop}: {again} runs"
         writes = audit.writes(self.namespace)
         return {str(shop): wrong for shop in shops if (wrong := self.wrong_with(shop, runs[shop.run_name], writes))}
+
+    def carry_out_all(self, shops: Sequence[Shop]) -> dict[str, list[str]]:
+        """As many side by side as the operator has connections for."""
+        audit = Audit(self.cluster)
+        wrong: dict[str, list[str]] = {}
+        for first in range(0, len(shops), SIDE_BY_SIDE):
+            wrong |= self.carry_out(shops[first : first + SIDE_BY_SIDE], audit)
+        return wrong
+
+    def calls_of_a_run(self) -> int:
+        """How many calls a run makes that nobody disturbs; it depends a little on how often a rollout is looked at."""
+        if not self._calls:
+            shops = [self.shop() for _ in range(3)]
+            wrong = self.carry_out_all(shops)
+            assert wrong == {}, wrong
+            for shop in shops:
+                print(len(shop.subject.calls), asked_for(shop.subject.calls))
+            self._calls = max(len(shop.subject.calls) for shop in shops)
+        return self._calls
 
     def _kill_when_all_are_held(self, shops: Sequence[Shop]) -> None:
         until = time.monotonic() + HELD_SECONDS
@@ -243,6 +266,16 @@ class Bench:
             wrong.append(f"stamped {annotations}, recorded {tokens}")
         return wrong
 
+    def run_of(self, shop: Shop) -> Run:
+        """The run as it stands now."""
+        return Run.parse(self.api.get(f"{OURS}/namespaces/{self.namespace}/runbookruns/{shop.run_name}"))
+
+    def variables(self, shop: Shop) -> dict[str, str]:
+        """The environment of the Deployment's container."""
+        found = next(one for one in self._deployments() if one["metadata"]["name"] == shop.name)
+        env = found["spec"]["template"]["spec"]["containers"][0].get("env", [])
+        return {one["name"]: one["value"] for one in env}
+
     def runs(self) -> list[Run]:
         return [Run.parse(one) for one in self.api.items(f"{OURS}/namespaces/{self.namespace}/runbookruns")]
 
@@ -251,7 +284,7 @@ class Bench:
         cured = {one["metadata"]["name"] for one in self._deployments() if "QUEUE" in json.dumps(one["spec"])}
         return [shop.alert() for shop in list(self.firing.values()) if shop.name not in cured]
 
-    def _post(self, shop: Shop) -> None:
+    def post(self, shop: Shop) -> None:
         """The alert is sent as Alertmanager sends it: again and again until it is taken."""
         for _ in moments(100, 0.3):
             try:
@@ -263,7 +296,7 @@ class Bench:
                 return
         raise AssertionError(f"{shop}: its alert was not taken: {shop.answers}")
 
-    def _wait(self, holds: Callable[[], bool], otherwise: str, seconds: float = 60) -> None:
+    def wait(self, holds: Callable[[], bool], otherwise: str, seconds: float = 60) -> None:
         for _ in moments(seconds, 0.2):
             if holds():
                 return
@@ -315,12 +348,10 @@ class Alertmanager:
 
 def _wrong_record(run: Run) -> list[str]:
     states = [[step.state for step in attempt.steps] for attempt in run.status.attempts]
-    verdict = (run.status.outcome, run.status.remedy, states)
-    return (
-        []
-        if verdict == (RunOutcome.REMEDIATED, "bigger", [[StepState.DONE]])
-        else [f"ended as {verdict}: {_story(run)}"]
-    )
+    verdict = (run.status.outcome, run.status.remedy, states, run.alerts.count)
+    if verdict == (RunOutcome.REMEDIATED, "bigger", [[StepState.DONE]], 1):
+        return []
+    return [f"ended as {verdict}: {story(run)}"]
 
 
 def _wrong_writes(shop: Shop, run: Run, writes: list[Write]) -> list[str]:
@@ -348,7 +379,7 @@ def _intended_first(calls: Sequence[Call]) -> bool:
     return bool(intents) and all(min(intents) < change for change in changes)
 
 
-def _story(run: Run) -> str:
+def story(run: Run) -> str:
     return " / ".join(f"{entry.what} {entry.message}" for entry in run.status.timeline)
 
 

@@ -1,0 +1,33 @@
+"""
+A run that is disturbed at any of its calls, and whose operator lives on: minutes, and so opt-in.
+
+`REMEDIATOR_LONG=1` or `-m long` asks for them.
+"""
+
+import os
+
+import pytest
+
+from cluster.faults.bench import Bench
+from cluster.faults.proxy import Fault
+
+pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _asked_for(request: pytest.FixtureRequest) -> None:
+    if "long" not in request.config.option.markexpr and not os.environ.get("REMEDIATOR_LONG"):
+        pytest.skip("it takes minutes; REMEDIATOR_LONG=1 or -m long asks for it")
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.CUT, Fault.DELAY, Fault.THROTTLE, Fault.BROKEN, Fault.AWAY], ids=lambda fault: fault.name.lower()
+)
+def test_a_run_survives_any_call(bench: Bench, fault: Fault) -> None:
+    shops = [bench.shop(fault, n) for n in range(1, bench.calls_of_a_run() + 1)]
+
+    wrong = bench.carry_out_all(shops)
+
+    assert wrong == {}
+    reached = [shop for shop in shops if shop.subject.reached.is_set()]
+    assert len(reached) >= 0.8 * len(shops), "most faults happened"
