@@ -20,8 +20,8 @@ class PromqlParameters(Parameters):
     """An instant query."""
 
     query: Annotated[str, Field(min_length=1, max_length=2048)] = Field(
-        description="PromQL; may hold `${…}`. A query of a policy outside the operator's namespace sees its own "
-        "namespace alone."
+        description="PromQL; may hold `${…}`. It is sent as it is written and sees whatever the endpoint shows: name "
+        "an endpoint in `remediator-endpoints` that may be seen by all who write policies."
     )
     endpoint: ReceiverName = Field(
         default="prometheus", description="A name in the ConfigMap `remediator-endpoints`; default: prometheus."
