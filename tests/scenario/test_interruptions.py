@@ -24,9 +24,9 @@ from remediator.actions import registry
 from remediator.adapters.evidence import ConfigMapEvidence
 from remediator.adapters.locks import LeaseLocks
 from remediator.domain.alerts import Alert
-from remediator.domain.changes import STEP_STAMP
+from remediator.domain.changes import STEP_STAMP, VOID_STAMP
 from remediator.domain.errors import Unavailable
-from remediator.domain.json import Object, dig, dig_list, dig_text
+from remediator.domain.json import Object, dig, dig_list, dig_object, dig_text
 from remediator.domain.objects import BUILT_IN, ObjectRef
 from remediator.domain.runs import Run, RunOutcome, StepState, rfc3339
 from remediator.engine.acceptance import AcceptedRunbook, accept_policy, accept_runbook
@@ -468,3 +468,59 @@ async def test_an_intent_that_is_found_after_its_alert_has_resolved_is_given_up_
     assert [write.identity for write in made.cluster.writes if is_ours(write)] == [
         Identity(ACCOUNT, run.full_name, void=True)
     ]
+
+
+class Meanwhile(Calls):
+    """Something happens between the last look and the change."""
+
+    def __init__(self, happens: Callable[[], None]) -> None:
+        super().__init__()
+        self._happens: list[Callable[[], None]] = [happens]
+
+    async def pass_on(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        if name.startswith("patch Deployment") and self._happens:
+            self._happens.pop()()
+        return await super().pass_on(name, call)
+
+
+def annotated(made: World, key: str, value: str) -> None:
+    def edit(obj: Object) -> None:
+        dig_object(obj, "metadata")["annotations"] = {**dig_object(obj, "metadata", "annotations"), key: value}
+
+    made.cluster.change(CHECKOUT, edit)
+
+
+async def test_an_object_that_moves_between_intent_and_change_is_looked_at_again_and_changed_once() -> None:
+    made = world(SCENARIOS[0])
+    known = made.outside.definitions
+    assert isinstance(known, Given)
+    run = await made.open_run(known.policy, CHECKOUT, FIRING)
+    made.outside = interrupted(made.outside, Meanwhile(lambda: annotated(made, "team", "shop")))
+    made.new_operator()
+
+    run = await made.settle(run)
+
+    assert run.status.outcome is RunOutcome.REMEDIATED, transcript(run)
+    assert_each_change_once(made, run, 1)
+    assert_intended_before(made)
+
+
+async def test_a_change_that_was_given_up_does_not_land_when_a_later_one_was_given_up_too() -> None:
+    made = world(SCENARIOS[0])
+    known = made.outside.definitions
+    assert isinstance(known, Given)
+    run = await made.open_run(known.policy, CHECKOUT, FIRING)
+
+    def a_successor_ends_this_run_and_the_next() -> None:
+        for token in (made.run(run).status.attempts[0].steps[0].token, "0123456789abcdef"):
+            annotated(made, VOID_STAMP, token)
+        ref = ObjectRef("remediator.dev", "RunbookRun", run.namespace, run.name)
+        made.cluster.change(ref, lambda obj: dig_object(obj, "status").update(outcome="NotNeeded"))
+
+    made.outside = interrupted(made.outside, Meanwhile(a_successor_ends_this_run_and_the_next))
+    made.new_operator()
+
+    await made.settle(run)
+
+    assert queue(made) is None
+    assert [write for write in made.cluster.writes if is_ours(write)] == []

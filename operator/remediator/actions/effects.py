@@ -100,9 +100,8 @@ async def carry_out(change: Change, cluster: Cluster, *, run: str, token: str, m
     """
     Make the change once, whoever else writes to the object meanwhile.
 
-    Without `mark` this is the pass that has just recorded the intent, and an object that moved is
-    compared and tried again. An empty change is there already. With it this is a resume (GEN): without our stamp, an object that has
-    moved since the mark is `Unclear`.
+    An empty change is there already. With `mark` (GEN) an object that has moved since then and does
+    not carry our stamp is `Unclear`; without it, it is compared and tried again.
     """
     if change.is_empty:
         return Carried(before=True)

@@ -172,12 +172,13 @@ class Performer:
         """
         The change made, if it was not made before.
 
-        A resume brings the mark of the intent: an object that moved since then without our stamp is
-        never changed again (GEN).
+        An object that moved since the intent without our stamp is never changed (GEN): a resume cannot
+        tell whether it was, and the pass that has just written the intent looks at everything again,
+        because a process that was frozen in between may have been given up by its successor.
         """
         step = _step(run, move.index, move.undoing)
         change = _change(step)
-        mark = effects.Mark(step.generation, step.resource_version) if resumed else None
+        mark = effects.Mark(step.generation, step.resource_version)
         try:
             effect = await effects.carry_out(
                 change, self._outside.acting_for(run), run=run.full_name, token=step.token, mark=mark
@@ -188,6 +189,8 @@ class Performer:
                 return Done(held(run, self._now(), str(Reason.NOT_PERMITTED), str(error), until), REFUSED_AGAIN)
             refusal = Void(move.index, move.undoing, Reason.NOT_PERMITTED, str(error))
             return Done(settle.voided(run, refusal, self._now()))
+        if isinstance(effect, effects.Unclear) and not resumed:
+            effect = effects.Contended(effect.message)
         return self._after(run, move, effect)
 
     def _after(self, run: Run, move: Start, effect: effects.Effect) -> Done:
