@@ -156,8 +156,11 @@ async def test_a_release_that_panics_is_recognised_and_rolled_back(shop: Shop) -
     history = (await shop.look("rolloutHistory")).as_json()
     assert (history["newest"]["revision"], history["previous"]["revision"]) == (2, 1)
     assert history["current"] == history["newest"]
-    events = (await shop.look("events", reasons=["BackOff"])).as_json()
-    assert events["items"]
+
+    async def backed_off() -> Any:
+        return (await shop.look("events", reasons=["BackOff"])).as_json().get("items")
+
+    assert await shop.until(backed_off)
 
     change = await shop.do("rollback", to="previous")
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from interruptible import hear_ctrl_c
 from localcluster import Cluster, CommandFailed
 from localcluster.processes import moments
 from remediator.generate.__main__ import ROOT
@@ -157,6 +158,7 @@ def test_a_run_is_followed_until_ctrl_c(installed: Cluster, shop: str) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        preexec_fn=hear_ctrl_c,
     )
     try:
         assert following.stdout is not None and following.stderr is not None
@@ -172,6 +174,7 @@ def test_a_run_is_followed_until_ctrl_c(installed: Cluster, shop: str) -> None:
         rest, complaints = following.communicate(timeout=20)
     finally:
         following.kill()
+        following.communicate()
 
     assert first[0].startswith("NAME")
     assert told.rstrip().endswith("try-it-2  Acting biggerQueue  start: raiseQueue: Deployment shop/checkout")

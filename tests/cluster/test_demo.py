@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from interruptible import hear_ctrl_c
 from localcluster import LocalClusterError
 from localcluster.processes import moments, start_time
 from localcluster.state import State
@@ -33,6 +34,7 @@ def demo() -> Iterator["subprocess.Popen[str]"]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=hear_ctrl_c,
     )
     with process:
         yield process

@@ -4,7 +4,7 @@ from typing import Any
 
 import flows
 from flows import CHECKOUT, changes, env, fired
-from remediator.domain.errors import Unavailable
+from remediator.domain.errors import NotFound, Unavailable
 from remediator.domain.json import dig, dig_list
 from remediator.domain.runs import RunOutcome, StepState
 from remediator.testing.world import World, transcript
@@ -232,3 +232,14 @@ async def test_a_step_that_takes_too_long_says_so_in_the_words_of_the_manifest()
     run = await made.settle(await fired(made))
 
     assert "raise: not finished within 5m0s" in transcript(run)
+
+
+async def test_a_run_whose_namespace_is_gone_is_left_alone() -> None:
+    made = world()
+    run = await fired(made)
+    made.cluster.fail_next(1, NotFound('namespaces "shop" not found'), verb="update")
+
+    again = await made.look(run)
+
+    assert again is not None
+    assert again >= 30

@@ -41,6 +41,7 @@ MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_MESSAGE_CHARACTERS: Final = 1_000
 CONNECTIONS: Final = 64
+TURNS_TO_CLOSE: Final = 5  # an aborted TLS connection lets go of its socket some turns of the loop later
 REQUEST_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
 ATTEMPTS: Final = 3
@@ -206,6 +207,8 @@ class KubeApi:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            for _ in range(TURNS_TO_CLOSE):
+                await asyncio.sleep(0)
 
     async def __aenter__(self) -> "KubeApi":
         return self

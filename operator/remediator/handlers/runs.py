@@ -58,6 +58,7 @@ FRESH_SECONDS: Final = 5.0
 """How old facts may be when an effect is sent: a process that was frozen in between looks again."""
 
 RETRY_SECONDS: Final = 3.0
+GONE_SECONDS: Final = 60.0
 TRIES: Final = 5
 MOVES_AT_ONCE: Final = 200
 """After so many moves another run gets its turn."""
@@ -98,6 +99,10 @@ class Reconciler:
             except Unavailable as error:
                 log.warning("the API server did not answer", extra={"run": "/".join(key), "error": str(error)})
                 return RETRY_SECONDS
+            except NotFound as error:
+                # its namespace goes, or went before it: the API server still shows the run and stores nothing
+                log.warning("the record has no place any more", extra={"run": "/".join(key), "error": str(error)})
+                return GONE_SECONDS
             except (Forbidden, Rejected) as error:
                 log.error("the record could not be written", extra={"run": "/".join(key), "error": str(error)})
                 return RETRY_SECONDS * 10
