@@ -25,7 +25,6 @@ from remediator.domain.changes import Differs as Differs  # raised by dry_run, s
 from remediator.domain.errors import Conflict, NotFound
 from remediator.domain.json import Object, dig, dig_text
 from remediator.domain.objects import Target
-from remediator.domain.verdicts import Reason, Refusal
 from remediator.domain.workloads import is_ending, uid_of
 from remediator.ports import Cluster
 
@@ -207,21 +206,6 @@ async def _void(target: Target, cluster: Cluster, token: str, *, ending_is_done:
             continue
         return Voided()
     return Contended(f"{target} was written by others {TRIES} times in a row")
-
-
-async def undo(patch: Patch, cluster: Cluster, *, run: str, token: str, mark: Mark | None = None) -> Effect:
-    """
-    Put back what the patch replaced, under a token of its own.
-
-    Raises Refusal (UndoConflict) where a field holds neither our value nor the one before it:
-    somebody else's value is never overwritten.
-    """
-    if not patch.undoable:
-        raise Refusal(Reason.UNDO_CONFLICT, f"{patch.summary} cannot be taken back")
-    effect = await carry_out(patch.reversed, cluster, run=run, token=token, mark=mark)
-    if isinstance(effect, Moved):
-        raise Refusal(Reason.UNDO_CONFLICT, effect.message)
-    return effect
 
 
 async def dry_run(change: Change, cluster: Cluster, *, run: str) -> str:

@@ -16,7 +16,6 @@ from pydantic import AwareDatetime, Field, PlainSerializer
 
 from remediator.domain.alerts import Alert
 from remediator.domain.fields import AnyObject, AnyValue, ApiModel, NamespaceName, ObjectName, Text
-from remediator.domain.json import Object
 from remediator.domain.objects import ObjectRef, Target
 from remediator.domain.policies import Mode, RunbookRef
 
@@ -518,12 +517,3 @@ class Run:
         """The target, pinned by the UID of the moment in which the run was accepted."""
         uid = self.status.resolved.target_uid if self.status.resolved is not None else self.spec.target.uid
         return Target(self.spec.target.ref, uid)
-
-    def as_reference(self) -> Object:
-        """An ownerReference to this run."""
-        return {
-            "apiVersion": "remediator.dev/v1alpha1",
-            "kind": "RunbookRun",
-            "name": self.name,
-            "uid": self.uid,
-        }

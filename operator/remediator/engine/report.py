@@ -4,17 +4,24 @@ What a person sees of a run: its state, one sentence, its conditions.
 All of it is derived from the record and read back by nothing.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 from remediator.domain.bounded import shorten
+from remediator.domain.conditions import Status, from_json, to_json, with_condition
 from remediator.domain.redaction import redact
 from remediator.domain.runbooks import WAIT
 from remediator.domain.runs import ConditionRecord, Run, RunOutcome, State, StepState, Verdict
 from remediator.engine.record import with_status
 
-CONDITIONS = ("Succeeded", "Verified", "Undone", "Stalled")
+_VERDICTS: Final[Mapping[Verdict, Status]] = {
+    Verdict.VERIFIED: "True",
+    Verdict.DISPROVED: "False",
+    Verdict.INCONCLUSIVE: "Unknown",
+}
 
-Said = tuple[str, str, str]
+Said = tuple[Status, str, str]
 """Status, reason and sentence of a condition."""
 
 
@@ -63,26 +70,12 @@ def sentence_of(run: Run) -> str:
 
 def _conditions(run: Run, now: datetime) -> list[ConditionRecord]:
     said = {"Succeeded": _succeeded(run), "Verified": _verified(run), "Undone": _undone(run), "Stalled": _stalled(run)}
-    before = {one.type: one for one in run.status.conditions}
-    found = []
-    for kind in CONDITIONS:
-        one = said[kind]
-        if one is None:
-            continue
-        status, reason, message = one
-        old = before.get(kind)
-        since = old.last_transition_time if old is not None and old.status == status else now
-        found.append(
-            ConditionRecord(
-                type=kind,
-                status=status,
-                reason=reason,
-                message=shorten(redact(message), 1024),
-                last_transition_time=since,
-                observed_generation=run.generation,
-            )
-        )
-    return found
+    kept = from_json(one.as_json() for one in run.status.conditions if said.get(one.type) is not None)
+    for kind, one in said.items():
+        if one is not None:
+            status, reason, message = one
+            kept = with_condition(kept, kind, status, reason, redact(message), now, run.generation)
+    return [ConditionRecord.model_validate(one) for one in to_json(kept)]
 
 
 def _succeeded(run: Run) -> Said:
@@ -102,8 +95,7 @@ def _verified(run: Run) -> Said | None:
     message = "; ".join(f"{check.kind}: {check.message}" for check in attempt.checks)
     if attempt.verdict is None:
         return "Unknown", "Verifying", message
-    status = {Verdict.VERIFIED: "True", Verdict.DISPROVED: "False", Verdict.INCONCLUSIVE: "Unknown"}[attempt.verdict]
-    return status, str(attempt.verdict), message
+    return _VERDICTS[attempt.verdict], str(attempt.verdict), message
 
 
 def _undone(run: Run) -> Said | None:

@@ -155,10 +155,6 @@ class World:
 
         self.meanwhile.append(happen)
 
-    def changes_of(self, ref: ObjectRef) -> list[str]:
-        """The writes that altered the object, as text."""
-        return [str(write) for write in self.cluster.changes if write.ref == ref and write.identity.account]
-
     async def _admitted(self, run: Run) -> None:  # noqa: ARG002 - the port's signature
         return None
 

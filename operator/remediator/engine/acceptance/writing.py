@@ -103,11 +103,6 @@ class Writing:
         if duration is not None and duration < least:
             self.problem(path, "must be longer than 0s" if least < SHORTEST_PACE else "must be at least 1s")
 
-    def not_honoured(self, present: Any, path: str, message: str = NO_APPROVAL) -> None:
-        """Refuse a wish for caution that this version would drop."""
-        if present is not None:
-            self.problem(path, message)
-
     def _warn(self, untyped: bool, path: str) -> None:
         if untyped:
             self.warnings.append(f"{path}: not every type is known, so a misspelt name shows only when it runs")
