@@ -14,6 +14,7 @@ class Given:
     book: AcceptedRunbook | None = None
     allowed: Fence | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    is_complete: bool = True
 
     def policy_of(self, run: Run) -> tuple[AcceptedPolicy | None, str]:
         if run.spec.policy_ref is None:

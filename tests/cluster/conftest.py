@@ -98,8 +98,9 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     api.call("POST", "/api/v1/namespaces", manifest)
     # Pods are refused until the controllers have made the service account.
-    for _ in moments(10, 0.02):
-        if not cluster.has_controllers or api.items(f"/api/v1/namespaces/{name}/serviceaccounts"):
+    for _ in moments(60, 0.02):
+        accounts = api.items(f"/api/v1/namespaces/{name}/serviceaccounts") if cluster.has_controllers else []
+        if not cluster.has_controllers or any(one["metadata"]["name"] == "default" for one in accounts):
             break
     yield name
     # The test may have ended with its API server stopped; the namespace then goes with the cluster.

@@ -4,6 +4,7 @@ from typing import Any
 
 import flows
 from flows import CHECKOUT, changes, env, fired
+from known import Given
 from remediator.domain.errors import NotFound, Unavailable
 from remediator.domain.json import dig, dig_list
 from remediator.domain.runs import RunOutcome, StepState
@@ -243,3 +244,19 @@ async def test_a_run_whose_namespace_is_gone_is_left_alone() -> None:
 
     assert again is not None
     assert again >= 30
+
+
+async def test_a_restarted_operator_takes_what_it_has_not_read_yet_for_unknown_and_not_for_gone() -> None:
+    made = world()
+    run = await fired(made)
+    known = made.outside.definitions
+    assert isinstance(known, Given)
+    policy, known.policy, known.is_complete = known.policy, None, False
+
+    again = await made.look(run)
+
+    assert again is not None
+    assert made.run(run).status.outcome is None
+    known.policy, known.is_complete = policy, True
+    made.resolve_when(lambda: queue(made) == "500")
+    assert (await made.settle(run)).status.outcome is RunOutcome.REMEDIATED

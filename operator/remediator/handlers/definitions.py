@@ -115,6 +115,11 @@ class Definitions:
                 await self.saw(kind, "DELETED", known.obj)
         await self.saw(kind, "SYNCED", {})
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything of every kind has been seen: until then nothing that is missing is known to be."""
+        return all(seen.synced for seen in self._seen.values())
+
     def synced(self, kind: Kind) -> bool:
         """Whether everything of the kind that existed at the start has been seen."""
         return self._seen[kind].synced

@@ -27,6 +27,11 @@ from remediator.ports import (
 class Known(Protocol):
     """What the operator knows of its own kinds, at this moment."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything was read once; before that, what is missing is unknown and not absent."""
+        ...
+
     def policy_of(self, run: Run) -> tuple[AcceptedPolicy | None, str]:
         """The policy that started the run, or why it cannot be used; None and no reason for a run by hand."""
         ...

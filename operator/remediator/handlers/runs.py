@@ -59,6 +59,7 @@ FRESH_SECONDS: Final = 5.0
 
 RETRY_SECONDS: Final = 3.0
 GONE_SECONDS: Final = 60.0
+STARTING_SECONDS: Final = 0.5
 TRIES: Final = 5
 MOVES_AT_ONCE: Final = 200
 """After so many moves another run gets its turn."""
@@ -91,6 +92,8 @@ class Reconciler:
 
         A conflict means that the record has moved: it is read again and everything is decided anew.
         """
+        if not self._outside.definitions.is_complete:
+            return STARTING_SECONDS  # a policy that was not read yet is not a policy that is gone
         for _ in range(TRIES):
             try:
                 return await self._carry_on(key)
