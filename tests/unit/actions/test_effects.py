@@ -11,14 +11,12 @@ from remediator.actions.effects import (
     Voided,
     carry_out,
     dry_run,
-    undo,
     void,
 )
 from remediator.domain.changes import ABSENT, DeletePods, Edit, FieldPath, Patch
 from remediator.domain.errors import Conflict, Rejected, Unavailable
 from remediator.domain.json import dig, dig_text
 from remediator.domain.objects import BUILT_IN, Target
-from remediator.domain.verdicts import Reason, Refusal
 from remediator.testing import FakeCluster
 from unit.actions.world import CHECKOUT, pod_ref, pods, shop, target
 
@@ -248,7 +246,7 @@ async def test_an_undo_puts_back_what_stood_there() -> None:
     change = scaled(cluster)
     await carry_out(change, cluster, **STEP)
 
-    effect = await undo(change, cluster, run="shop/r", token="u1")
+    effect = await carry_out(change.reversed, cluster, run="shop/r", token="u1")
 
     assert isinstance(effect, Carried)
     assert replicas(cluster) == 2
@@ -260,19 +258,10 @@ async def test_an_undo_never_overwrites_somebody_elses_value() -> None:
     await carry_out(change, cluster, **STEP)
     cluster.change(CHECKOUT, lambda obj: obj["spec"].update(replicas=9))
 
-    with pytest.raises(Refusal) as refused:
-        await undo(change, cluster, run="shop/r", token="u1")
+    effect = await carry_out(change.reversed, cluster, run="shop/r", token="u1")
 
-    assert refused.value.reason is Reason.UNDO_CONFLICT
+    assert isinstance(effect, Moved)
     assert replicas(cluster) == 9
-
-
-async def test_what_has_no_undo_is_refused() -> None:
-    cluster = shop()
-    change = Patch(target(cluster), (Edit(REPLICAS, 2, 3),), "roll back", undoable=False)
-
-    with pytest.raises(Refusal):
-        await undo(change, cluster, run="shop/r", token="u1")
 
 
 async def test_a_dry_run_stores_nothing_and_shows_the_lines() -> None:

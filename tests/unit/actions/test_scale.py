@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from remediator.actions.effects import carry_out, undo
+from remediator.actions.effects import carry_out
 from remediator.actions.remediation.scale import Scale, ScaleParameters
 from remediator.domain.changes import Patch
 from remediator.domain.json import dig
@@ -112,7 +112,7 @@ async def test_undoing_its_own_raise_may_lower() -> None:
     change = await plan(cluster, replicas=4)
     await carry_out(change, cluster, run="shop/r", token="t1")
 
-    await undo(change, cluster, run="shop/r", token="u1")
+    await carry_out(change.reversed, cluster, run="shop/r", token="u1")
 
     assert replicas(cluster) == 2
 

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from remediator.actions.effects import carry_out, undo
+from remediator.actions.effects import carry_out
 from remediator.actions.remediation.set_env import SetEnv, SetEnvParameters
 from remediator.domain.changes import Patch
 from remediator.domain.json import dig
@@ -40,7 +40,7 @@ async def test_undone_it_leaves_the_variables_as_they_were() -> None:
     change = await plan(cluster, vars={"QUEUE": "500", "RETRIES": "5"})
     await carry_out(change, cluster, run="shop/r", token="t1")
 
-    await undo(change, cluster, run="shop/r", token="u1")
+    await carry_out(change.reversed, cluster, run="shop/r", token="u1")
 
     assert env(cluster) == before
 
