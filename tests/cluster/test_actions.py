@@ -9,7 +9,7 @@ import pytest
 from localcluster import Cluster as LocalCluster
 from remediator.actions import effects, registry
 from remediator.actions.base import Reader, observe
-from remediator.actions.effects import Carried, carry_out, dry_run, undo
+from remediator.actions.effects import Carried, carry_out, dry_run
 from remediator.adapters.clock import SystemClock
 from remediator.adapters.cluster import KubeCluster
 from remediator.adapters.kube import KubeApi, from_kubeconfig
@@ -185,7 +185,7 @@ async def test_variables_are_set_and_put_back(shop: Shop) -> None:
     change = await shop.do("setEnv", vars={"QUEUE": {"value": "500", "from": "200"}, "ADDED": "1"})
     assert shop.env(await shop.seen()) == {"QUEUE": "500", "PORT": "8080", "ADDED": "1"}
     assert isinstance(change, Patch)
-    await undo(change, shop.cluster, run="shop/r", token="undo")
+    await carry_out(change.reversed, shop.cluster, run="shop/r", token="undo")
 
     assert dig(await shop.seen(), "spec", "template") == dig(before, "spec", "template")
 
