@@ -28,6 +28,8 @@ from remediator.domain.fields import (
 DIAGNOSTIC_TIMEOUT: Final = timedelta(seconds=10)
 STEP_TIMEOUT: Final = timedelta(minutes=5)
 REMEDY_TIMEOUT: Final = timedelta(minutes=30)
+MAX_ITEMS: Final = 10
+"""How many elements a `forEach` without `maxItems` may have."""
 
 WAIT: Final = "wait"
 """The one step that is no action: it lets time pass."""

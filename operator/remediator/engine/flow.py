@@ -93,7 +93,7 @@ def _look(run: Run, facts: Facts) -> Run | tuple[Run, Move]:
         return run, Diagnose()
     if attempt.chosen_at is None:
         return choose(run, facts.runbook, facts, values_of(run, facts))
-    remedy = _remedy(facts.runbook, attempt)
+    remedy = remedy_of(facts.runbook, attempt)
     if not attempt.plan_hash:
         return run, Render(attempt.remedy)
     if status.resolved.mode is not Mode.AUTOMATIC:
@@ -105,8 +105,11 @@ def _look(run: Run, facts: Facts) -> Run | tuple[Run, Move]:
     return _verify(run, facts, remedy)
 
 
-def _remedy(book: AcceptedRunbook, attempt: Attempt) -> CompiledRemedy:
-    return next(remedy for remedy in book.remedies if remedy.remedy.name == attempt.remedy)
+def remedy_of(book: AcceptedRunbook, attempt: Attempt) -> CompiledRemedy:
+    """The remedy that the round has chosen; the frozen content holds it for as long as the run lives."""
+    remedy = book.remedy(attempt.remedy)
+    assert remedy is not None, "a chosen remedy stands in the content that it was chosen from"
+    return remedy
 
 
 def _over_before_a_change(run: Run, facts: Facts) -> Run | tuple[Run, Move] | None:

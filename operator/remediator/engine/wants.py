@@ -23,7 +23,7 @@ def wants(run: Run, book: AcceptedRunbook | None) -> Wants:
         return Wants(target=run.status.ending is not None)
     if attempt.chosen_at is None or not attempt.plan_hash:
         return Wants(target=True)
-    remedy = next((one for one in book.remedies if one.remedy.name == attempt.remedy), None)
+    remedy = book.remedy(attempt.remedy)
     if remedy is None or run.status.resolved.mode is not Mode.AUTOMATIC:
         return NOTHING
     if attempt.undo:

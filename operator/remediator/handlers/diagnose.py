@@ -20,13 +20,12 @@ from remediator.domain.expressions import UNKNOWN, Missing, Truth, Values
 from remediator.domain.json import JSON, Object
 from remediator.domain.objects import ObjectRef, Target
 from remediator.domain.redaction import redact, redact_json
-from remediator.domain.runbooks import DIAGNOSTIC_TIMEOUT
+from remediator.domain.runbooks import DIAGNOSTIC_TIMEOUT, MAX_ITEMS
 from remediator.domain.runs import DiagnosticRecord, Run, rfc3339
 from remediator.engine.acceptance import AcceptedRunbook, CompiledStep
 from remediator.handlers.outside import Outside
 
 SIDE_BY_SIDE: Final = 8
-MAX_ITEMS: Final = 10
 
 
 @dataclass(slots=True)

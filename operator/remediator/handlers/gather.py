@@ -20,6 +20,7 @@ from remediator.domain.runs import Run
 from remediator.engine.acceptance import AcceptedRunbook, CompiledCheck
 from remediator.engine.endings import checks_of
 from remediator.engine.facts import NOT_READ, Facts, Seen, Wants
+from remediator.engine.flow import remedy_of
 from remediator.engine.record import current
 from remediator.engine.values import values_of
 from remediator.handlers.diagnose import Diagnostician
@@ -166,7 +167,7 @@ class Gatherer:
     async def _queried(
         self, run: Run, book: AcceptedRunbook, facts: Facts, wanted: Wants
     ) -> Mapping[int, float | None]:
-        remedy = next(one for one in book.remedies if one.remedy.name == current(run).remedy)
+        remedy = remedy_of(book, current(run))
         checks = checks_of(run, remedy)
         values = values_of(run, facts)
         found: dict[int, float | None] = {}

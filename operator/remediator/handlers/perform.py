@@ -23,13 +23,12 @@ from remediator.domain.verdicts import Reason, Refusal
 from remediator.engine import closing, settle
 from remediator.engine.acceptance import CompiledStep
 from remediator.engine.facts import Facts, template_hash
-from remediator.engine.flow import compiled_step, is_out_of_patience
+from remediator.engine.flow import compiled_step, is_out_of_patience, remedy_of
 from remediator.engine.guards import RETRY_UNKNOWN
 from remediator.engine.moves import (
     Intend,
     Poll,
     Read,
-    Render,
     Start,
     Tell,
     Void,
@@ -97,10 +96,10 @@ class Performer:
         self._gatherer.keep(run, diagnosis.outputs)
         return Done(run)
 
-    async def render(self, run: Run, move: Render, facts: Facts) -> Done:
+    async def render(self, run: Run, facts: Facts) -> Done:
         """The plan on the record, or the run's end where the remedy must not be carried out."""
         assert facts.runbook is not None, "a plan follows a Runbook"
-        remedy = next(one for one in facts.runbook.remedies if one.remedy.name == move.remedy)
+        remedy = remedy_of(facts.runbook, current(run))
         try:
             steps = await render(run, remedy, values_of(run, facts), self._outside)
         except Refusal as refusal:
@@ -293,7 +292,7 @@ class Performer:
 
     def _compiled(self, run: Run, facts: Facts, index: int) -> CompiledStep:
         assert facts.runbook is not None, "a step belongs to a Runbook"
-        remedy = next(one for one in facts.runbook.remedies if one.remedy.name == current(run).remedy)
+        remedy = remedy_of(facts.runbook, current(run))
         return compiled_step(remedy, current(run).steps[index])
 
     def _now(self) -> datetime:

@@ -7,7 +7,7 @@ diagnosed; nothing is written to the cluster. Neighbouring changes of one object
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -19,15 +19,13 @@ from remediator.domain.json import JSON, Object, dig_text
 from remediator.domain.objects import ObjectRef, Target
 from remediator.domain.ownership import managed_by
 from remediator.domain.redaction import redact_json
-from remediator.domain.runbooks import WAIT
+from remediator.domain.runbooks import MAX_ITEMS, WAIT
 from remediator.domain.runs import Run, RunTarget, StepRecord
 from remediator.domain.verdicts import Reason, Refusal
 from remediator.engine.acceptance import CompiledRemedy, CompiledStep
 from remediator.engine.settle import stored_change
 from remediator.handlers.diagnose import reaches_outside
 from remediator.handlers.outside import Outside
-
-MAX_ITEMS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ class Reconciler:
             case Diagnose():
                 return await performer.diagnose(run, facts)
             case Render():
-                return await performer.render(run, move, facts)
+                return await performer.render(run, facts)
             case Rehearse():
                 return await performer.rehearse(run)
             case Lock():

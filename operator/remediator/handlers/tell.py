@@ -36,15 +36,7 @@ async def send(outside: Outside, run: Run, compiled: CompiledStep, values: Value
     resolved = run.status.resolved
     if resolved is not None and resolved.mode is Mode.DRY_RUN:
         return Succeeded(f"shown, not sent: {step.action} {rendered}")
-    outcome = await registry.message(step.action).tell(
-        parameters,
-        outside.notifier,
-        namespace=run.namespace,
-        key=key,
-        subject=subject_of(run),
-        body=body_of(run),
-    )
-    return outcome if not isinstance(outcome, Failed) else await not_sent(outside, run, outcome.message)
+    return await _say(outside, run, step.action, parameters, key)
 
 
 async def send_default(outside: Outside, run: Run, key: str) -> Outcome:
@@ -57,7 +49,11 @@ async def send_default(outside: Outside, run: Run, key: str) -> Outcome:
     if resolved is not None and resolved.mode is Mode.DRY_RUN:
         return Succeeded(f"shown, not sent: {body_of(run)}")
     parameters = registry.parameters("escalate").model_validate({"to": DEFAULT_RECEIVER})
-    outcome = await registry.message("escalate").tell(
+    return await _say(outside, run, "escalate", parameters, key)
+
+
+async def _say(outside: Outside, run: Run, action: str, parameters: Any, key: str) -> Outcome:
+    outcome = await registry.message(action).tell(
         parameters, outside.notifier, namespace=run.namespace, key=key, subject=subject_of(run), body=body_of(run)
     )
     return outcome if not isinstance(outcome, Failed) else await not_sent(outside, run, outcome.message)
