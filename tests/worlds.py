@@ -14,7 +14,7 @@ from remediator.domain.locks import LockState
 from remediator.domain.objects import ObjectRef, Target
 from remediator.domain.runs import AlertRecord, AlertSet, Run, RunTarget, StepRecord
 from remediator.engine.acceptance import AcceptedPolicy, AcceptedRunbook, accept_policy, accept_runbook
-from remediator.engine.facts import Facts, Seen, template_hash
+from remediator.engine.facts import NOT_SUSPENDED, Facts, Seen, Surroundings, template_hash
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 CHECKOUT = ObjectRef.of("Deployment", "shop", "checkout")
@@ -183,8 +183,9 @@ def run(*, status: dict[str, Any] | None = None, alerts: AlertSet | None = None,
     )
 
 
-def fence(*allow: str, mode: str | None = None) -> Fence:
-    spec = GuardrailSpec.model_validate({"allow": list(allow), **({"maxMode": mode} if mode else {})})
+def fence(*allow: str, mode: str | None = None, **spec_fields: Any) -> Fence:
+    given = {"allow": list(allow), **({"maxMode": mode} if mode else {}), **spec_fields}
+    spec = GuardrailSpec.model_validate(given)
     return Fence((Guardrail("production", spec),))
 
 
@@ -203,6 +204,11 @@ def facts(**changes: Any) -> Facts:
         firing=(FIRING,),
         firing_source="Alertmanager",
         lock=LockState("lease"),
+        missing_permissions=(),
+        acting=(),
+        surroundings=Surroundings(budgets=(), scalers=(), quotas=(), limit_ranges=()),
+        storms=(),
+        suspended=NOT_SUSPENDED,
     )
     return replace(quiet, **changes)
 

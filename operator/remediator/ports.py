@@ -6,10 +6,10 @@ redacted before it is stored or shown. The fakes in `testing` hold the same cont
 checked by the same tests.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from remediator.domain.actions import Permission
 from remediator.domain.alerts import Alert
@@ -77,6 +77,16 @@ class Cluster(Protocol):
         """Objects of one kind; `namespace` empty means all. At most `limit`, never more."""
         ...
 
+    def pages(
+        self, kind: Kind, namespace: str = "", *, labels: str = "", size: int = 500
+    ) -> AsyncIterator[tuple[Object, ...]]:
+        """
+        All objects of one kind, at most so many at a time, for those who need not hold them together.
+
+        Raises Unavailable in the middle too, where the API server has forgotten the place: begin anew.
+        """
+        ...
+
     async def logs(
         self,
         pod: ObjectRef,
@@ -118,6 +128,22 @@ class Cluster(Protocol):
         """Delete under the preconditions given. Raises Conflict where they do not hold."""
         ...
 
+    async def evict(
+        self,
+        pod: ObjectRef,
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        grace_seconds: int | None = None,
+        dry_run: bool = False,
+    ) -> bool:
+        """
+        Have the pod end; False where a PodDisruptionBudget does not let it go now, and nothing was done.
+
+        Raises Conflict where the preconditions do not hold.
+        """
+        ...
+
     async def allowed(self, permission: Permission, namespace: str, name: str = "") -> tuple[bool, str]:
         """Whether this identity may use all the verbs, and what is missing (SelfSubjectAccessReview)."""
         ...
@@ -130,8 +156,20 @@ class Cluster(Protocol):
         """
         ...
 
-    async def watch(self, kind: Kind, namespace: str, changed: Callable[[str, Object], Awaitable[None]]) -> None:
-        """List, then follow, for ever; `changed(type, object)` with ADDED, MODIFIED, DELETED or SYNCED."""
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str,
+        changed: Callable[[str, Object], Awaitable[None]],
+        *,
+        labels: str = "",
+        fields: str = "",
+    ) -> None:
+        """
+        List, then follow, for ever; `changed(type, object)` with ADDED, MODIFIED, DELETED or SYNCED.
+
+        Of what the selectors leave out nothing is told; an object that they no longer select is DELETED.
+        """
         ...
 
 
@@ -178,6 +216,118 @@ class AlertSource(Protocol):
 
         Firing on any of several Alertmanagers is firing; all unreachable is None, never empty.
         """
+        ...
+
+
+ALL: Final = "all sources"
+"""In the place of a source's name: what is wrong with all that they list together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """
+    What the sources list now; `present` are the fingerprints of everything listed, silenced and pending too.
+
+    `failures` says by source why it did not answer, or not wholly: what is missing is then unknown.
+    """
+
+    firing: tuple[Alert, ...]
+    present: frozenset[str]
+    failures: Mapping[str, str]
+
+
+class AlertList(Protocol):
+    """Sources that are asked for all of their alerts, where none of them sends any."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def identity(self) -> str:
+        """Another text where these are other servers."""
+        ...
+
+    async def poll(self) -> Polled:
+        """One answer of each. Firing on any is firing; a source that fails stands in `failures` and raises nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebAnswer:
+    """
+    What a web server said.
+
+    `body` holds at most as many bytes as were asked for, after decompression; `truncated` where
+    there were more.
+    """
+
+    status: int
+    body: bytes
+    content_type: str = ""
+    truncated: bool = False
+    milliseconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Nobody serves there, which is an answer too: refused, closed, a name that does not exist, TLS that fails."""
+
+    reason: str
+    """One word: ConnectionRefused, ConnectionClosed, NameUnknown, TLSFailed or NotHTTP."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A connection was made to this address, and closed again."""
+
+    address: str
+    milliseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """
+    What a server presents.
+
+    `verified` is whether its chain, its time and its name hold, and `objection` why they do not.
+    """
+
+    not_after: datetime
+    names: tuple[str, ...]
+    issuer: str
+    verified: bool
+    objection: str
+    milliseconds: int
+
+
+class Web(Protocol):
+    """
+    Places outside the Kubernetes API, within a fence.
+
+    Names are compared with the hosts of the fence, and the addresses that they lead to are checked
+    where the connection is made. Every method raises Forbidden for what the fence refuses, and
+    Unavailable where there was no answer in time.
+    """
+
+    def within(self, hosts: Sequence[str]) -> "Web":
+        """The same, reaching these hosts (`host`, `*.suffix`, each with a `:port` or without) and no others."""
+        ...
+
+    async def get(self, url: str, *, headers: Mapping[str, str], limit_bytes: int) -> WebAnswer | NoAnswer:
+        """The answer to one GET. Redirects are followed within the fence, and never from https to http."""
+        ...
+
+    async def knock(self, host: str, port: int) -> Reached | NoAnswer:
+        """Whether somebody accepts connections."""
+        ...
+
+    async def look_up(self, host: str) -> tuple[str, ...] | NoAnswer:
+        """The addresses of a name."""
+        ...
+
+    async def certificate(self, host: str, port: int, server_name: str) -> Certificate | NoAnswer:
+        """What the server presents under this name, valid or not."""
         ...
 
 
@@ -237,25 +387,63 @@ class Locks(Protocol):
         now: datetime,
         seen: LockState | None = None,
         note: PastChange | None = None,
-        has_ended: Callable[[str, str], Awaitable[bool]] | None = None,
+        freed: Callable[[LockState], Awaitable[LockState | None]] | None = None,
     ) -> Held | Busy:
         """
-        Take the lock, and note the change that it is taken for, in one write.
+        Take the lock, and note the changes that it is taken for, in one write.
 
-        With `seen`, what `read` brought, nothing is read again unless it has moved. `has_ended` is
-        asked with the holder and its UID while the lock is another's; what it raises is passed on,
-        because unknown is not ended. A run that holds the lock already gets it again.
+        With `seen`, what `read` brought, nothing is read again unless it has moved. `freed` is asked
+        while the lock is another's: the state without its holder where that one has ended, None where
+        it has not. What it raises is passed on, because unknown is not ended. A run that holds the
+        lock already gets it again.
 
         Raises Conflict where others kept writing first.
         """
         ...
 
-    async def record(self, name: str, *, holder_uid: str, note: PastChange) -> LockState:
-        """Note a further change, or how one ended. Raises Conflict where the lock is not this run's."""
+    async def release(
+        self, name: str, *, holder_uid: str, notes: Sequence[PastChange] = (), seen: LockState | None = None
+    ) -> None:
+        """
+        Nobody holds the lock, or another run does; nothing is written where it was not this run's.
+
+        `notes` say what became of the changes that it was taken for. With `seen`, what this run's
+        own taking brought, nothing is read unless it has moved.
+        """
         ...
 
-    async def release(self, name: str, *, holder_uid: str, note: PastChange | None = None) -> None:
-        """Nobody holds the lock, or another run does; nothing is written where it was not this run's."""
+    async def forget_idle(self, before: datetime, forgotten: Callable[[], Awaitable[None]]) -> None:
+        """
+        Locks that nobody holds, and that say of nothing after that moment, are no more.
+
+        `forgotten` is awaited after each. One that somebody takes meanwhile stays.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody whom the API server knows, as it describes them."""
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+
+class Reviews(Protocol):
+    """The API server's word on people and programs that call the operator. Both raise Unavailable and Forbidden."""
+
+    async def user_of(self, token: str, audience: str) -> User | None:
+        """
+        Whose token it is, if it was made for this audience (TokenReview); None where it is nobody's.
+
+        An empty audience is the API server's own.
+        """
+        ...
+
+    async def may_post(self, user: User, path: str) -> bool:
+        """Whether RBAC permits the user the verb `post` on a path that is no resource (SubjectAccessReview)."""
         ...
 
 

@@ -16,7 +16,7 @@ from cluster.installed import Installation, Shop
 from localcluster import Cluster, NotAvailable, Server, prepare, why_no_real_nodes
 from localcluster.api import ApiError
 from localcluster.build import say_nothing
-from localcluster.operator import Operator
+from localcluster.operator import Operator, forget_leaders
 from localcluster.processes import moments
 
 
@@ -70,7 +70,9 @@ def cluster() -> Iterator[Cluster]:
     """A control plane with a simulated node, and with a real one where this machine can run it."""
     named = os.environ.get("REMEDIATOR_TEST_CLUSTER")
     if named:
-        yield Cluster.attach(named)
+        attached = Cluster.attach(named)
+        forget_leaders(attached)
+        yield attached
         return
     real = 0 if why_no_real_nodes() else 1
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,8 +23,8 @@ from remediator.adapters.kubernetes_events import ClusterEvents
 from remediator.adapters.locks import LeaseLocks
 from remediator.adapters.prometheus import PrometheusMetrics
 from remediator.domain.errors import Rejected
-from remediator.domain.json import Object, dig_int, dig_object, dig_text
-from remediator.domain.locks import Busy, Held
+from remediator.domain.json import JSON, Object, dig_int, dig_object, dig_text
+from remediator.domain.locks import Busy, Held, LockState
 from remediator.domain.objects import BUILT_IN, Kind, ObjectRef
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -49,11 +50,11 @@ class TestLeaseLocks(LockPromises):
     async def test_of_many_who_take_over_at_once_one_holds_the_lock(self, locks: LeaseLocks) -> None:
         await taken(locks, "run-0")
 
-        async def of_the_first_only(holder: str, _: str) -> bool:
-            return holder == "shop/run-0"
+        async def of_the_first_only(state: LockState) -> LockState | None:
+            return state.freed if state.holder == "shop/run-0" else None
 
         results = await asyncio.gather(
-            *(taken(locks, f"run-{number}", has_ended=of_the_first_only) for number in range(1, 9))
+            *(taken(locks, f"run-{number}", freed=of_the_first_only) for number in range(1, 9))
         )
 
         assert sum(isinstance(result, Held) for result in results) == 1
@@ -61,11 +62,25 @@ class TestLeaseLocks(LockPromises):
 
 
 class WithoutOwners(KubeCluster):
-    """These tests' runs do not exist, and the garbage collector would take what they own."""
+    """
+    These tests' runs do not exist, and the garbage collector would take what they own.
+
+    The owner is kept here instead, because evidence is believed only together with its run.
+    """
 
     async def create(self, kind: Kind, obj: Object, *, dry_run: bool = False) -> Object:
-        dig_object(obj, "metadata").pop("ownerReferences", None)
+        metadata = dig_object(obj, "metadata")
+        self.owners[dig_text(metadata, "name")] = metadata.pop("ownerReferences", None)
         return await super().create(kind, obj, dry_run=dry_run)
+
+    async def read(self, ref: ObjectRef) -> Object:
+        stored = await super().read(ref)
+        dig_object(stored, "metadata")["ownerReferences"] = self.owners.get(ref.name)
+        return stored
+
+    @functools.cached_property
+    def owners(self) -> dict[str, JSON]:
+        return {}
 
 
 class TestConfigMapEvidence(EvidencePromises):

@@ -48,12 +48,14 @@ def installed(cluster: Cluster) -> Cluster:
             break
         except CommandFailed:
             continue
-    crds = ("runbooks", "alertpolicies", "runbookruns", "guardrails")
+    crds = ("runbooks", "alertpolicies", "runbookruns", "replies", "guardrails")
     cluster.run_kubectl("wait", "--for=condition=Established", *(f"crd/{one}.remediator.dev" for one in crds))
     refused: set[str] = set()
     canaries = {
         "creation": a_run("kube-system", requestedBy="nobody-that-exists"),
         "owners": a_run("kube-system", requestedBy="admin", owners=True),
+        "replies": a_reply("kube-system", user="nobody-that-exists"),
+        "permanence": a_reply("kube-system", owners=True),
     }
     for _ in moments(30, 0.2):
         for name, canary in canaries.items():
@@ -278,6 +280,58 @@ def test_a_run_that_has_ended_is_deleted_by_whoever_may_delete(installed: Cluste
     installed.run_kubectl("delete", "rbr", "by-hand", "-n", namespace, kubeconfig=alice)
 
 
+def test_an_ended_run_that_owes_is_not_deleted_without_the_verb_forget_and_one_that_has_paid_is(
+    installed: Cluster, namespace: str
+) -> None:
+    alice = person(installed, namespace, "alice", OUR_KINDS, RUN_IT)
+    create(installed, alice, a_run(namespace))
+    end(installed, namespace)
+    owe(installed, namespace, "Owed")
+
+    said = refused(installed, alice, "delete", "rbr", "by-hand", "-n", namespace)
+    owe(installed, namespace, "Paid")
+    installed.run_kubectl("delete", "rbr", "by-hand", "-n", namespace, kubeconfig=alice)
+
+    assert "owes: wait until it has taken back what it changed, or ask for the verb forget on it" in said
+
+
+def test_the_operator_deletes_what_has_ended_and_owes_nothing(
+    installed: Cluster, namespace: str, operator: Path
+) -> None:
+    create(installed, None, a_run(namespace, requestedBy=administrator(installed)))
+    delete = ("delete", "rbr", "by-hand", "-n", namespace)
+
+    assert "is open" in refused(installed, operator, *delete)
+    end(installed, namespace)
+    owe(installed, namespace, "Owed")
+    assert "owes" in refused(installed, operator, *delete)
+    owe(installed, namespace, "Paid")
+    installed.run_kubectl(*delete, kubeconfig=operator)
+
+
+def test_the_operator_deletes_evidence_and_no_other_configmap(
+    installed: Cluster, namespace: str, operator: Path
+) -> None:
+    create(installed, None, a_run(namespace, requestedBy=administrator(installed)))
+    uid = json.loads(installed.run_kubectl("get", "rbr", "by-hand", "-n", namespace, "-o", "json"))["metadata"]["uid"]
+    owner = {"apiVersion": "remediator.dev/v1alpha1", "kind": "RunbookRun", "name": "by-hand", "uid": uid}
+    for name, owners in (("crash", [owner]), ("settings", [])):
+        meta = {"name": name, "namespace": namespace, "ownerReferences": owners}
+        create(installed, None, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta})
+
+    said = refused(installed, operator, "delete", "configmap", "settings", "-n", namespace)
+    installed.run_kubectl("delete", "configmap", "crash", "-n", namespace, kubeconfig=operator)
+
+    assert f"ConfigMap {namespace}/settings must be a run's: the operator deletes no other" in said
+
+
+def owe(cluster: Cluster, namespace: str, state: str) -> None:
+    """The run has changed something for a limited time."""
+    debt = {"token": "t", "step": "raise", "kind": "TTL", "state": state}
+    patch = ("patch", "rbr", "by-hand", "-n", namespace, "--subresource=status", "--type=merge", "-p")
+    cluster.run_kubectl(*patch, json.dumps({"status": {"debts": [debt]}}))
+
+
 def test_whoever_may_forget_deletes_an_open_run(installed: Cluster, namespace: str) -> None:
     alice = person(installed, namespace, "alice", OUR_KINDS, RUN_IT, may("forget", "runbookruns", "by-hand"))
     create(installed, alice, a_run(namespace))
@@ -336,7 +390,7 @@ def test_the_operator_makes_ends_and_deletes_runs_for_policies(
         ("delete", "pods"),
         ("create", "pods"),
         ("update", "configmaps"),
-        ("delete", "configmaps"),
+        ("update", "replies.remediator.dev"),
         ("get", "secrets"),
         ("list", "secrets"),
         ("impersonate", "serviceaccounts"),
@@ -501,3 +555,117 @@ def test_the_roles_that_people_have_already_cover_our_kinds(
         said = "no"
 
     assert said.startswith("yes") is answer
+
+
+# --- what people say to runs ----------------------------------------------------------------------
+
+
+SPEAK = {"apiGroups": ["remediator.dev"], "resources": ["replies"], "verbs": READ_AND_WRITE}
+
+
+def a_reply(namespace: str, kind: str = "Stop", *, owners: bool = False, **spec: Any) -> dict[str, Any]:
+    made = a_run(namespace, owners=owners)
+    return {
+        **made,
+        "kind": "Reply",
+        "metadata": {**made["metadata"], "name": "word"},
+        "spec": {"runRef": {"name": "by-hand", "uid": "some-uid"}, "type": kind, "user": "alice", **spec},
+    }
+
+
+APPROVE = may("approve", "runbookruns", "by-hand")
+PLAN = "9c1e5b0c7d2f4a689c1e5b0c7d2f4a68"
+
+
+def test_whoever_has_the_verb_says_it(installed: Cluster, namespace: str) -> None:
+    alice = person(installed, namespace, "alice", SPEAK, APPROVE)
+
+    create(installed, alice, a_reply(namespace, "Approve", planHash=PLAN))
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("Approve", {"planHash": PLAN}),
+        ("Deny", {"planHash": PLAN}),
+        ("Acknowledge", {}),
+        ("Answer", {"step": "planned", "answer": "planned"}),
+        ("Undo", {}),
+        ("Stop", {}),
+    ],
+)
+def test_nobody_says_what_they_have_no_verb_for(
+    installed: Cluster, namespace: str, kind: str, spec: dict[str, Any]
+) -> None:
+    verbs = ["approve", "deny", "acknowledge", "answer", "undo", "stop"]
+    others = [may(verb, "runbookruns") | {"resourceNames": []} for verb in verbs if verb != kind.lower()]
+    alice = person(installed, namespace, "alice", SPEAK, *others)
+
+    said = refused_creation(installed, alice, a_reply(namespace, kind, **spec))
+
+    assert f"alice may not {kind.lower()} RunbookRun {namespace}/by-hand: ask for the verb {kind.lower()} on it" in said
+
+
+def test_a_verb_on_one_run_says_nothing_to_another(installed: Cluster, namespace: str) -> None:
+    alice = person(installed, namespace, "alice", SPEAK, may("stop", "runbookruns", "another"))
+
+    assert "alice may not stop" in refused_creation(installed, alice, a_reply(namespace))
+
+
+def test_nobody_speaks_in_the_name_of_another(installed: Cluster, namespace: str) -> None:
+    mallory = person(installed, namespace, "mallory", SPEAK, APPROVE)
+
+    said = refused_creation(installed, mallory, a_reply(namespace, "Approve", planHash=PLAN))
+
+    assert "spec.user must be the one who speaks: it is alice, and the one who speaks is mallory" in said
+
+
+def test_nobody_speaks_for_a_group_that_they_are_not_in(installed: Cluster, namespace: str) -> None:
+    person(installed, namespace, "alice", SPEAK, APPROVE)
+    in_dev = installed.kubeconfig_for("alice", ["dev"])
+
+    said = refused_creation(installed, in_dev, a_reply(namespace, "Approve", planHash=PLAN, groups=["dev", "sre"]))
+    create(installed, in_dev, a_reply(namespace, "Approve", planHash=PLAN, groups=["dev"]))
+
+    assert "alice is not in the group sre: leave out what you are not in" in said
+
+
+def test_nobody_changes_what_was_said(installed: Cluster, namespace: str) -> None:
+    alice = person(installed, namespace, "alice", SPEAK, APPROVE)
+    create(installed, alice, a_reply(namespace, "Approve", planHash=PLAN))
+    patch = ("patch", "rpl", "word", "-n", namespace, "--type=merge", "-p")
+
+    with pytest.raises(CommandFailed) as changed:
+        installed.run_kubectl(*patch, '{"spec": {"planHash": "another"}}', kubeconfig=alice)
+    owned = a_run(namespace, owners=True)["metadata"]["ownerReferences"]
+    given_away = refused(installed, alice, *patch, json.dumps({"metadata": {"ownerReferences": owned}}))
+
+    assert "what was said never changes" in changed.value.stderr or "as it was said" in changed.value.stderr
+    assert "leave out metadata.ownerReferences" in given_away
+    assert "leave out metadata.ownerReferences" in refused_creation(
+        installed, alice, a_reply(namespace, "Approve", planHash=PLAN, owners=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("role", "verbs"),
+    [
+        ("remediator-approve", {"approve", "deny"}),
+        ("remediator-respond", {"acknowledge", "answer"}),
+        ("remediator-stop", {"stop", "undo"}),
+        ("admin", set()),
+    ],
+)
+def test_each_role_says_its_own_words_and_no_others(
+    installed: Cluster, namespace: str, role: str, verbs: set[str]
+) -> None:
+    who = f"{role}-of-{namespace}"
+    installed.run_kubectl("create", "rolebinding", who, "-n", namespace, f"--clusterrole={role}", f"--user={who}")
+    kubeconfig = installed.kubeconfig_for(who)
+    can_soon(installed, kubeconfig, namespace, OUR_KINDS | {"resources": ["runbookruns"]})
+
+    said = installed.run_kubectl("auth", "can-i", "--list", "-n", namespace, kubeconfig=kubeconfig)
+
+    line = next(one for one in said.splitlines() if one.startswith("runbookruns.remediator.dev "))
+    own = {"approve", "deny", "acknowledge", "answer", "stop", "undo"}
+    assert {word for word in own if word in line} == verbs

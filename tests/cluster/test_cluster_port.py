@@ -26,6 +26,7 @@ from remediator.adapters.clock import SystemClock
 from remediator.adapters.cluster import KubeCluster
 from remediator.adapters.kube import KubeApi, from_kubeconfig, in_cluster
 from remediator.domain.actions import Permission
+from remediator.domain.changes import VOID_STAMP
 from remediator.domain.errors import Forbidden, NotFound, Rejected, RemediatorError, Unavailable
 from remediator.domain.json import Object, dig, dig_list, dig_text
 from remediator.domain.objects import BUILT_IN, ObjectRef
@@ -211,7 +212,7 @@ async def test_what_a_policy_denies_is_rejected(world: RealWorld) -> None:
         assert isinstance(refusal, Rejected), refusal
         assert "stopped" in str(refusal)
         # the void's own extra, and no extra at all, are let through
-        assert await of_void.patch(ref, [op("replace", "/data/a", "3")])
+        assert await of_void.patch(ref, [op("add", "/metadata/annotations", {VOID_STAMP: "token"})])
         assert await world.cluster.acting_as(Identity(account)).patch(ref, [op("replace", "/data/a", "4")])
     finally:
         await world.cluster.delete(ObjectRef(bindings.group, bindings.kind, "", name))

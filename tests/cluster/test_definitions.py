@@ -21,6 +21,7 @@ from remediator.domain.json import Object, dig, dig_list, dig_object, dig_text
 from remediator.domain.objects import GUARDRAIL, POLICY, RUNBOOK, Kind, ObjectRef
 from remediator.generate.__main__ import ROOT
 from remediator.generate.kinds import KINDS as SERVED
+from remediator.handlers.accounts import Accounts
 from remediator.handlers.definitions import KINDS, Definitions
 from remediator.handlers.readiness import Readiness
 from remediator.testing.clock import StoppedClock
@@ -87,9 +88,8 @@ class Operator:
         self.clock = StoppedClock()
         """Only for when something is looked at again, so that no test waits for it."""
         self.known = Definitions(self.clock, operator_namespace=OPERATOR_NAMESPACE, can_ask=True)
-        self.readiness = Readiness(
-            self.known, self.cluster, FakeNotifier(), self.clock, operator_namespace=OPERATOR_NAMESPACE
-        )
+        accounts = Accounts(self.cluster, self.clock, operator_namespace=OPERATOR_NAMESPACE)
+        self.readiness = Readiness(self.known, self.cluster, FakeNotifier(), self.clock, accounts)
 
     async def follow(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -107,8 +107,12 @@ class Operator:
     async def ready(self, kind: Kind, name: str, until: Callable[[Object], bool]) -> Object:
         """The condition Ready as the API server has it, as soon as it is as asked."""
         condition: Object = {}
+        turns = 0
         async with asyncio.timeout(30):
             while not condition or not until(condition):
+                turns += 1
+                if turns % 40 == 0:
+                    self.clock.advance(timedelta(seconds=10))  # a write that was not answered is tried again
                 await self.readiness.write_due()
                 stored = await self.cluster.read(self.ref(kind, name))
                 conditions = dig_list(stored, "status", "conditions")

@@ -20,6 +20,7 @@ from localcluster.processes import moments
 from remediator.adapters.clock import SystemClock
 from remediator.adapters.cluster import KubeCluster
 from remediator.adapters.kube import KubeApi, from_kubeconfig
+from remediator.adapters.reviews import KubeReviews
 from remediator.domain.alerts import Identities
 from remediator.domain.errors import Conflict
 from remediator.domain.json import Object, dig, dig_text
@@ -33,8 +34,12 @@ from remediator.handlers.intake import Intake
 from remediator.handlers.keeping import Keeper
 from remediator.handlers.metrics import IntakeMetrics
 from remediator.handlers.resolving import Resolver
+from remediator.handlers.reviewed import ReviewedTokens
 from remediator.handlers.run_index import RunIndex
+from remediator.handlers.senders import Senders
 from remediator.handlers.serving import Server
+from remediator.handlers.suspended import SuspendedAlerts
+from remediator.handlers.switch import Switch
 from remediator.handlers.taking import Taker
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -42,6 +47,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 OPERATOR = ("remediator-system", "remediator")
 USER = f"system:serviceaccount:{OPERATOR[0]}:{OPERATOR[1]}"
 TOKEN = "t0ken-of-the-test"
+AUDIENCE = "remediator"
 WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 WHO_API = "authentication.k8s.io/v1"
 WHO_AT = ("status", "userInfo", "username")
@@ -56,7 +62,7 @@ def installed(cluster: LocalCluster) -> LocalCluster:
             break
         except CommandFailed:
             continue  # the API server does not serve yet what the same call brought
-    crds = ("runbooks", "alertpolicies", "runbookruns", "guardrails")
+    crds = ("runbooks", "alertpolicies", "runbookruns", "replies", "guardrails")
     cluster.run_kubectl("wait", "--for=condition=Established", *(f"crd/{one}.remediator.dev" for one in crds))
     return cluster
 
@@ -114,17 +120,26 @@ class Replica:
         for kind in KINDS:
             heard.follow(kind, partial(self.known.last_event, kind), partial(self.known.synced, kind))
         freshness = Freshness(self.cluster, self.known, self.index, heard)
-        self.keeper = Keeper(self.cluster, self.index, self.clock, operator_namespace=OPERATOR[0], user=USER)
+        self.switch = Switch(self.cluster, OPERATOR[0])
+        self.suspended = SuspendedAlerts(self.cluster, self.switch, self.clock, OPERATOR[0])
+        self.keeper = Keeper(
+            self.cluster, self.index, self.clock, self.switch, operator_namespace=OPERATOR[0], user=USER
+        )
         resolver = Resolver(self.cluster, self.clock)
-        taker = Taker(self.known, freshness, resolver, self.keeper, self.clock, OPERATOR[0])
+        self.taker = taker = Taker(
+            self.known, freshness, resolver, self.keeper, self.suspended, self.clock, OPERATOR[0]
+        )
         self.metrics = IntakeMetrics(CollectorRegistry())
-        intake = Intake(taker, Tokens(str(tokens), self.clock), self.metrics, self.clock)
+        reviewed = ReviewedTokens(KubeReviews(api), self.clock, audience=AUDIENCE)
+        intake = Intake(taker, Senders(Tokens(str(tokens), self.clock), reviewed), self.metrics, self.clock)
         self.server = Server(intake.application(), "127.0.0.1", 0)
         self._watches: list[asyncio.Task[None]] = []
 
     def watch(self) -> None:
         self._watches = [
             asyncio.create_task(self.cluster.watch(RUN, "", self.index.changed)),
+            asyncio.create_task(self.switch.watch()),
+            asyncio.create_task(self.suspended.watch()),
             *(asyncio.create_task(self.cluster.watch(kind, "", partial(self.known.saw, kind))) for kind in KINDS),
         ]
 
@@ -135,7 +150,8 @@ class Replica:
 
     @property
     def is_synced(self) -> bool:
-        return self.index.synced and all(self.known.synced(kind) for kind in KINDS)
+        whole = self.index.synced and self.suspended.synced and self.switch.state is not None
+        return whole and all(self.known.synced(kind) for kind in KINDS)
 
     async def send(self, *alerts: Object) -> tuple[int, Any]:
         body = json.dumps({"version": "4", "groupKey": "{}", "alerts": alerts})

@@ -195,7 +195,7 @@ def test_a_simulated_pod_has_the_logs_that_it_names(cluster: Cluster, namespace:
     logs = ["--namespace", namespace, "logs", "one"]
 
     assert eventually(lambda: waits_for(cluster, namespace))
-    assert eventually(lambda: "trying again" in cluster.run_kubectl(*logs), 5)
+    assert eventually(lambda: "trying again" in cluster.run_kubectl(*logs))
     assert cluster.run_kubectl(*logs, "--previous").splitlines() == ["panic: no such table", "exit 2"]
 
 

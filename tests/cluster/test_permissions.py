@@ -36,6 +36,10 @@ Permission = tuple[str, str, str]
 
 WITHOUT_A_TEST: dict[Permission, str] = {
     ("delete", "remediator.dev", "runbookruns"): "ended runs past their history; admission is tried with it already",
+    ("update", "", "configmaps"): "the alerts of a policy while everything is suspended: tests/cluster/test_switch.py",
+    ("delete", "", "configmaps"): "the same when they have resolved or were picked up: tests/cluster/test_switch.py",
+    ("delete", "remediator.dev", "replies"): "once an hour, of runs that are gone: tests/unit/test_remains.py",
+    ("delete", "coordination.k8s.io", "leases"): "the same, a week after their last change",
     ("get", "", "namespaces"): "read only where a run cannot be created: is the namespace about to go?",
 }
 """What the operator may do although no test of this tier makes it do so, with the reason."""

@@ -42,7 +42,7 @@ def install(shop: Shop, playbook: str, **parameters: Any) -> None:
     book = shortened(playbook, "runbook.yaml")
     policy = shortened(playbook, "policy.yaml")
     policy["metadata"]["namespace"] = shop.name
-    policy["spec"]["mode"] = "Automatic"
+    policy["spec"]["mode"] = shop.mode
     policy["spec"]["parameters"] = {**policy["spec"].get("parameters", {}), **parameters}
     shop.apply(book, policy)
     name = policy["metadata"]["name"]
@@ -134,7 +134,8 @@ def test_a_queue_that_is_nearly_full_is_made_larger(shop: Shop) -> None:
     assert run["status"]["remedy"] == "largerQueue"
     assert shop.env("streaming-proxy")["MAX_QUEUE_SIZE"] == "500"
     assert len(shop.changes()) == 1
-    assert not query(shop.installation.prometheus, 'ALERTS{alertname="TunnelQueueNearlyFull"}')
+    firing = f'ALERTS{{alertname="TunnelQueueNearlyFull", namespace="{shop.name}"}}'
+    assert not query(shop.installation.prometheus, firing)
     assert "MAX_QUEUE_SIZE of streaming-proxy raised to 500" in told(shop, "on-call")
 
 
@@ -184,7 +185,7 @@ def test_a_person_rolls_back_to_the_release_that_he_names(shop: Shop) -> None:
 
     asked = manifest("rollback-on-demand", "run.yaml")
     asked["metadata"]["namespace"] = asked["spec"]["target"]["namespace"] = shop.name
-    asked["spec"] |= {"mode": "Automatic", "requestedBy": "admin", "parameters": {"revision": 2}}
+    asked["spec"] |= {"mode": shop.mode, "requestedBy": "admin", "parameters": {"revision": 2}}
     made = json.loads(shop.cluster.run_kubectl("create", "-f", "-", "-o", "json", input=json.dumps(asked)))
     path = f"{OURS}/namespaces/{shop.name}/runbookruns/{made['metadata']['name']}"
     run = eventually(lambda: r if (r := shop.api.get(path)).get("status", {}).get("outcome") else None, "has not ended")
@@ -217,7 +218,7 @@ def test_a_gateway_that_hangs_is_restarted(shop: Shop) -> None:
     (fresh,) = pods(shop, "redis-gateway")
     assert fresh["metadata"]["uid"] != pod["metadata"]["uid"]
     assert len(shop.changes()) == 1
-    assert query(shop.installation.prometheus, f"{up} == 1")
+    eventually(lambda: query(shop.installation.prometheus, f"{up} == 1"), "it is not scraped again")
 
 
 def hang(pod: str) -> None:

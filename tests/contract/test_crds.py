@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from remediator.cli.main import VERBS
 from remediator.domain.actions import ActionClass
+from remediator.domain.questions import ASK, MANUAL
+from remediator.domain.replies import ReplySpec, ReplyType
 from remediator.domain.runbooks import WAIT
 from remediator.domain.runs import RunOutcome
 from remediator.domain.verdicts import Reason
@@ -20,6 +23,7 @@ from remediator.generate.catalogue import declared
 from remediator.generate.crds import BARE
 from remediator.generate.kinds import KINDS
 from remediator.generate.reference import OUTCOMES, REASONS
+from remediator.generate.speaking import WORDS, example
 
 GENERATED = files()
 CRDS = {served.kind.plural: yaml.safe_load(GENERATED[f"crds/{served.kind.plural}.yaml"]) for served in KINDS}
@@ -43,7 +47,8 @@ SHAPED_ELSEWHERE = {
             for field in ("itemValue", "change", "parameters", "output")
         ),
     },
-    "guardrails": {"spec.freeze[]", "spec.limits", "spec.storm"},
+    "replies": set(),
+    "guardrails": set(),
 }
 """Fields whose content the API server cannot know; all others are closed."""
 
@@ -173,19 +178,19 @@ def test_a_record_keeps_no_defaults_but_words_for_people(plural: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "classes", "may_wait"),
+    ("place", "classes", "also"),
     [
-        ("diagnose", {ActionClass.READ}, False),
-        ("remedies", set(ActionClass), True),
-        ("otherwise", {ActionClass.MESSAGE}, False),
-        ("finally", {ActionClass.MESSAGE}, False),
+        ("diagnose", {ActionClass.READ}, {ASK}),
+        ("remedies", set(ActionClass), {WAIT, ASK, MANUAL}),
+        ("otherwise", {ActionClass.MESSAGE}, {MANUAL}),
+        ("finally", {ActionClass.MESSAGE}, {MANUAL}),
     ],
 )
-def test_a_list_of_steps_takes_the_actions_of_its_place(place: str, classes: set[ActionClass], may_wait: bool) -> None:
+def test_a_list_of_steps_takes_the_actions_of_its_place(place: str, classes: set[ActionClass], also: set[str]) -> None:
     field = schema_of("runbooks")["properties"]["spec"]["properties"][place]
     steps = field["items"]["properties"]["steps"] if place == "remedies" else field
-    permitted = {info.name for info in declared() if info.cls in classes} | ({WAIT} if may_wait else set())
-    everything = {info.name for info in declared()} | {WAIT}
+    permitted = {info.name for info in declared() if info.cls in classes} | also
+    everything = {info.name for info in declared()} | {WAIT, ASK, MANUAL}
 
     assert everything & set(steps["items"]["properties"]) == permitted
     assert steps["x-kubernetes-list-map-keys"] == ["name"]
@@ -200,6 +205,15 @@ def test_runs_are_listed_with_the_columns_that_people_need() -> None:
     wide = [column["name"].upper() for column in columns if column.get("priority")]
     assert always == ["ALERT", "TARGET", "REMEDY", "STATE", "OUTCOME", "AGE"]
     assert wide == ["POLICY", "RUNBOOK", "MODE", "DURATION"]
+
+
+@pytest.mark.parametrize("word", ReplyType)
+def test_every_word_to_a_run_is_explained_and_its_example_can_be_said(word: ReplyType) -> None:
+    said = ReplySpec.model_validate(example(word)["spec"])
+
+    assert said.type is word
+    assert f"`kubectl remediate {WORDS[word].verb}`" in GENERATED["operator/reference/replies.md"]
+    assert WORDS[word].verb in VERBS
 
 
 def test_every_reason_and_outcome_is_explained() -> None:

@@ -9,13 +9,23 @@ from typing import Any
 import pytest
 import yaml
 
+from remediator.actions import registry
+from remediator.domain.replies import ReplyType
+from remediator.engine.acceptance import accept_guardrail
+from remediator.engine.election import EPOCH_NAME, LEASE_NAME
 from remediator.generate.__main__ import ROOT
 from remediator.generate.catalogue import declared
+from remediator.handlers.reviewed import PATH
+from remediator.handlers.serving import STOPS_WITHIN_SECONDS
+from remediator.handlers.term import PATIENCE_SECONDS
 from remediator.settings import Settings
 
 OVERLAYS = ("base", "overlays/observe", "overlays/local")
 READING = {"get", "list", "watch"}
+NAMESPACE = Settings().namespace
 OPERATOR = f"system:serviceaccount:{Settings().namespace}:{Settings().account}"
+DELEGATOR = "system:auth-delegator"
+"""Kubernetes' own role: it creates reviews of others' tokens and rights, which nobody stores."""
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 
@@ -39,7 +49,8 @@ def named(kind: str, name: str, folder: str = "base") -> dict[str, Any]:
 def rules_of_the_operator() -> Iterator[dict[str, Any]]:
     """What base binds to the operator's account, anywhere."""
     for binding in (*of_kind("ClusterRoleBinding"), *of_kind("RoleBinding")):
-        if any(subject["name"] == "remediator" for subject in binding["subjects"]):
+        is_ours = any(subject["name"] == "remediator" for subject in binding["subjects"])
+        if is_ours and binding["roleRef"]["name"] != DELEGATOR:
             yield from named(binding["roleRef"]["kind"], binding["roleRef"]["name"])["rules"]
 
 
@@ -93,12 +104,27 @@ def test_the_operator_itself_writes_nothing_but_its_records() -> None:
         ("remediator.dev", "guardrails/status"),
         ("remediator.dev", "runbookruns"),
         ("remediator.dev", "runbookruns/status"),
+        ("remediator.dev", "replies"),
     }
 
 
 @needs_kubectl
+def test_the_operator_neither_edits_what_people_said_nor_what_others_keep() -> None:
+    verbs = {
+        resource: set(rule["verbs"])
+        for rule in named("ClusterRole", "remediator")["rules"]
+        for resource in rule["resources"]
+    }
+
+    assert verbs["replies"] == {"delete", "list", "watch"}
+    assert verbs["configmaps"] == {"create", "delete"}
+    only = named("ValidatingAdmissionPolicy", "evidence-deletion.remediator.dev")["spec"]
+    assert "owner.kind == 'RunbookRun'" in only["validations"][0]["expression"]
+
+
+@needs_kubectl
 def test_the_one_secret_that_is_read_is_named() -> None:
-    secret = [rule for role in of_kind("ClusterRole") for rule in role["rules"] if "secrets" in rule["resources"]]
+    secret = [rule for role in of_kind("ClusterRole") for rule in role["rules"] if "secrets" in str(rule)]
 
     assert [(rule["resourceNames"], rule["verbs"]) for rule in secret] == [(["remediator-receivers"], ["get"])]
 
@@ -122,6 +148,15 @@ def test_the_roles_permit_what_an_action_declares(action: Any) -> None:
 
     needed = {(need.group, need.resource, verb) for need in action.permissions for verb in need.verbs}
     assert needed <= permitted
+
+
+@needs_kubectl
+def test_the_operator_asks_about_senders_and_a_sender_may_do_nothing_else() -> None:
+    asking = [one for one in of_kind("ClusterRoleBinding") if one["roleRef"]["name"] == DELEGATOR]
+
+    assert [(one["kind"], one["name"]) for one in asking[0]["subjects"]] == [("ServiceAccount", Settings().account)]
+    assert named("ClusterRole", "remediator-alert-sender")["rules"] == [{"nonResourceURLs": [PATH], "verbs": ["post"]}]
+    assert not [one for one in of_kind("ClusterRoleBinding") if one["roleRef"]["name"] == "remediator-alert-sender"]
 
 
 @needs_kubectl
@@ -153,12 +188,89 @@ def test_an_editor_runs_runbooks_and_neither_forgets_nor_edits_runs() -> None:
 
 
 @needs_kubectl
-def test_admission_is_about_our_own_kinds_only() -> None:
-    for policy in of_kind("ValidatingAdmissionPolicy"):
-        rules = policy["spec"]["matchConstraints"]["resourceRules"]
+def test_nobody_speaks_to_a_run_by_being_an_editor() -> None:
+    on_replies = {
+        verb
+        for role in of_kind("ClusterRole")
+        if any("aggregate-to" in label for label in role["metadata"]["labels"])
+        for rule in role["rules"]
+        if "replies" in rule.get("resources", ())
+        for verb in rule["verbs"]
+    }
 
-        assert {group for rule in rules for group in rule["apiGroups"]} == {"remediator.dev"}
-        assert "paramKind" not in policy["spec"]
+    assert on_replies == READING
+
+
+@needs_kubectl
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        ("remediator-approve", {ReplyType.APPROVE, ReplyType.DENY}),
+        ("remediator-respond", {ReplyType.ACKNOWLEDGE, ReplyType.ANSWER}),
+        ("remediator-stop", {ReplyType.STOP, ReplyType.UNDO}),
+    ],
+)
+def test_each_word_to_a_run_has_its_role(role: str, words: set[ReplyType]) -> None:
+    on_runs, on_replies = named("ClusterRole", role)["rules"]
+
+    assert on_runs["resources"] == ["runbookruns"]
+    assert set(on_runs["verbs"]) - READING == {word.verb for word in words}
+    assert on_replies == {"apiGroups": ["remediator.dev"], "resources": ["replies"], "verbs": ["create", "get", "list"]}
+
+
+@needs_kubectl
+def test_who_may_pull_the_switch_may_change_nothing_else_in_the_operators_namespace() -> None:
+    role = named("Role", "remediator-suspend")
+
+    writing = {(verb, *rule.get("resourceNames", ["*"])) for rule in role["rules"] for verb in rule["verbs"]} - {
+        (verb, *names) for verb in READING for names in (["*"], [LEASE_NAME])
+    }
+    assert role["metadata"]["namespace"] == NAMESPACE
+    assert writing == {("create", "*"), ("delete", "suspended", "pick-up")}
+    only = named("ValidatingAdmissionPolicy", "switch-creation.remediator.dev")
+    assert "variables.isOurs" in only["spec"]["validations"][0]["expression"]
+
+
+@needs_kubectl
+def test_admission_is_about_our_own_kinds_or_about_what_the_operator_sends() -> None:
+    for policy in of_kind("ValidatingAdmissionPolicy"):
+        constraints = policy["spec"]["matchConstraints"]
+        groups = {group for rule in constraints["resourceRules"] for group in rule["apiGroups"]}
+        marked = [
+            one["expression"] for one in policy["spec"].get("matchConditions", []) if "extra" in one["expression"]
+        ]
+
+        if "namespaceSelector" in constraints:
+            assert constraints["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": NAMESPACE}
+        elif by_the_operator(policy):
+            continue
+        elif groups != {"remediator.dev"}:
+            assert [one.startswith("has(request.userInfo.extra) && ") for one in marked] == [True]
+
+
+def by_the_operator(policy: dict[str, Any]) -> bool:
+    """Whether it looks at nothing but what the operator itself sends."""
+    conditions = policy["spec"].get("matchConditions", [])
+    return any(one["expression"] == f"request.userInfo.username == '{OPERATOR}'" for one in conditions)
+
+
+@needs_kubectl
+def test_no_outage_of_what_admission_reads_refuses_what_somebody_else_writes() -> None:
+    bound = {one["spec"]["policyName"]: one["spec"] for one in of_kind("ValidatingAdmissionPolicyBinding")}
+    reading = [one for one in of_kind("ValidatingAdmissionPolicy") if "paramKind" in one["spec"]]
+
+    for policy in reading:
+        assert policy["spec"]["paramKind"] == {"apiVersion": "v1", "kind": "ConfigMap"}
+        is_fence = policy["metadata"]["name"] == "deposed-leaders.remediator.dev"
+        assert bound[policy["metadata"]["name"]]["paramRef"] == {
+            "name": "leader-epoch" if is_fence else "suspended",
+            "namespace": NAMESPACE,
+            "parameterNotFoundAction": "Allow",
+        }
+        (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
+        own = rule["apiGroups"] == ["remediator.dev"]
+        assert policy["spec"]["failurePolicy"] == ("Fail" if own else "Ignore")
+    assert len(reading) == 4
 
 
 @needs_kubectl
@@ -167,7 +279,7 @@ def test_every_refusal_is_in_force_says_forbidden_and_what_to_do() -> None:
 
     for policy in of_kind("ValidatingAdmissionPolicy"):
         assert in_force[policy["metadata"]["name"]]["validationActions"] == ["Deny"]
-        assert policy["spec"]["failurePolicy"] == "Fail"
+        assert policy["spec"]["failurePolicy"] == "Fail" or "paramKind" in policy["spec"]
         for validation in policy["spec"]["validations"]:
             assert validation["reason"] == "Forbidden"
             assert any(word in validation["message"] for word in ("ask for", "leave out", "must be")), validation
@@ -178,12 +290,13 @@ def test_admission_knows_the_operator_by_the_name_it_has() -> None:
     account = named("ServiceAccount", "remediator")["metadata"]
 
     assert f"system:serviceaccount:{account['namespace']}:{account['name']}" == OPERATOR
-    exempt = [one for one in of_kind("ValidatingAdmissionPolicy") if OPERATOR in str(one["spec"])]
-    assert {one["metadata"]["name"].partition(".")[0] for one in exempt} == {
+    known = [one for one in of_kind("ValidatingAdmissionPolicy") if OPERATOR in str(one["spec"])]
+    assert {one["metadata"]["name"].partition(".")[0] for one in known if not by_the_operator(one)} == {
         "runbookrun-creation",
-        "runbookrun-deletion",
         "runbookrun-owners",
+        "switch-creation",
     }
+    assert [one["metadata"]["name"] for one in known if by_the_operator(one)] == ["evidence-deletion.remediator.dev"]
 
 
 @needs_kubectl
@@ -209,12 +322,51 @@ def test_the_pod_offers_what_the_settings_say() -> None:
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
 
-    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
     assert ports == {"intake": Settings().intake_port, "health": Settings().health_port}
     assert mounts["intake"] == Settings().intake_token_path
-    assert {container[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe", "startupProbe")} == {
-        "/healthz"
+    paths = {probe: container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("liveness", "readiness", "startup")}
+    assert paths == {"liveness": "/healthz", "readiness": "/readyz", "startup": "/healthz"}
+    environment = {one["name"] for one in container["env"]}
+    assert {name.removeprefix("REMEDIATOR_").lower() for name in environment} <= Settings.model_fields.keys()
+
+
+@needs_kubectl
+@pytest.mark.parametrize("folder", ["base", "overlays/observe"])
+def test_alerts_are_taken_by_one_replica_at_least_whatever_is_replaced_or_drained(folder: str) -> None:
+    deployment = named("Deployment", "remediator", folder)["spec"]
+    pod = deployment["template"]["spec"]
+    (budget,) = of_kind("PodDisruptionBudget", folder)
+    (spread,) = pod["topologySpreadConstraints"]
+    (container,) = pod["containers"]
+
+    assert deployment["replicas"] == 2
+    assert deployment["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
     }
+    own = deployment["selector"]["matchLabels"]
+    assert budget["spec"] == {"minAvailable": 1, "selector": {"matchLabels": own}}
+    assert (spread["whenUnsatisfiable"], spread["labelSelector"]["matchLabels"]) == ("ScheduleAnyway", own)
+    # what comes while the Service still sends here is answered, and so is what is in flight
+    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pause + PATIENCE_SECONDS + STOPS_WITHIN_SECONDS < pod["terminationGracePeriodSeconds"]
+
+
+@needs_kubectl
+def test_who_may_pull_the_switch_may_see_who_leads() -> None:
+    leases = [rule for rule in named("Role", "remediator-suspend")["rules"] if "leases" in rule["resources"]]
+
+    assert leases == [
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": [LEASE_NAME],
+            "verbs": ["get"],
+        }
+    ]
+    assert named("ValidatingAdmissionPolicyBinding", "deposed-leaders.remediator.dev")["spec"]["paramRef"]["name"] == (
+        EPOCH_NAME
+    )
 
 
 @needs_kubectl
@@ -284,3 +436,22 @@ def test_the_image_runs_as_nobody_and_installs_only_what_was_reviewed() -> None:
 
     assert any(line.startswith("USER 65532") for line in lines)
     assert any("--require-hashes" in line and "runtime.lock" in line for line in lines)
+
+
+@needs_kubectl
+def test_the_whole_cluster_is_opened_by_approval_alone_for_one_account_and_out_loud() -> None:
+    folder = "overlays/cluster-wide"
+    (account,) = of_kind("ServiceAccount", folder)
+    (guardrail,) = of_kind("Guardrail", folder)
+    (role,) = of_kind("Role", folder)
+    bound = {one["roleRef"]["name"]: one["subjects"] for one in of_kind("ClusterRoleBinding", folder)}
+    runs = [{"kind": "ServiceAccount", "name": account["metadata"]["name"], "namespace": Settings().namespace}]
+
+    assert account["metadata"]["namespace"] == Settings().namespace
+    assert bound["remediator-change"] == bound["remediator-read"] == runs
+    assert [(rule["resourceNames"], rule["verbs"]) for rule in role["rules"]] == [
+        ([account["metadata"]["name"]], ["impersonate"])
+    ]
+    assert (guardrail["spec"]["maxMode"], guardrail["spec"]["allow"]) == ("Approve", ["restart"])
+    assert accept_guardrail("cluster-wide", guardrail["spec"], registry)[1] == ()
+    assert (ROOT / "deploy" / folder / "kustomization.yaml").read_text().startswith("# !!! EVERY NAMESPACE")

@@ -2,26 +2,75 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
-from remediator.domain.verdicts import Allow, Deny, Wait
-from remediator.engine import guards
-from remediator.engine.guards import BEFORE_CHANGE, BEFORE_UNDO, Guard, Question, first_objection
+from remediator.domain.verdicts import Allow, Deny, Reason, Wait
+from remediator.engine.guards import (
+    BEFORE_CHANGE,
+    BEFORE_RUN,
+    BEFORE_UNDO,
+    Guard,
+    Question,
+    authority,
+    consent,
+    first_objection,
+    freshness,
+    harm,
+    inhibition,
+    limits,
+    nodes,
+    room,
+    stopping,
+    storms,
+)
 from worlds import UNREADABLE, facts, fence, policy, run, runbook, step
 
-CHAINS = {"BEFORE_CHANGE": BEFORE_CHANGE, "BEFORE_UNDO": BEFORE_UNDO}
+ROOT = Path(__file__).parents[2]
+
+CHAINS: dict[str, Sequence[Guard]] = {
+    "BEFORE_RUN": BEFORE_RUN,
+    "BEFORE_CHANGE": BEFORE_CHANGE,
+    "BEFORE_UNDO": BEFORE_UNDO,
+}
 
 NEEDS_A_FACT = {
-    guards.policy_is_ready,
-    guards.mode_permits,
-    guards.fence_allows,
-    guards.target_is_the_same,
-    guards.target_is_as_diagnosed,
-    guards.alert_still_fires,
-    guards.target_has_rested,
+    stopping.is_not_stopped,
+    authority.policy_is_ready,
+    authority.account_may,
+    authority.mode_permits,
+    authority.fence_allows,
+    authority.is_not_suspended,
+    authority.no_freeze,
+    storms.no_storm,
+    freshness.target_is_the_same,
+    freshness.target_is_as_diagnosed,
+    freshness.alert_still_fires,
+    harm.disruption_budget_allows,
+    harm.little_is_out_of_service,
+    harm.no_rollout_is_in_progress,
+    harm.not_managed_elsewhere,
+    limits.has_helped_before,
+    limits.is_not_our_own_doing,
+    limits.target_is_free,
+    limits.target_has_rested,
+    room.quota_leaves_room,
+    consent.is_approved,
+    limits.has_not_failed_again,
+    limits.budget_is_left,
+    limits.nobody_else_is_at_it,
+    limits.policy_is_not_busy,
+    limits.few_targets_at_once,
 }
-NEEDS_NO_FACT = {guards.account_is_named, guards.change_still_fits, guards.grace_is_over}
+NEEDS_NO_FACT = {
+    authority.account_is_named,
+    freshness.change_still_fits,
+    freshness.grace_is_over,
+    inhibition.nothing_inhibits,
+    nodes.enough_nodes_serve,
+}
 """They read the record alone, or an unreadable world is another guard's to refuse."""
 
 
@@ -42,7 +91,7 @@ def test_every_guard_of_a_chain_is_accounted_for() -> None:
 @pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
 def test_the_order_of_guards_decides_only_which_objection_is_named_first(chain: Sequence[Guard]) -> None:
     book = runbook()
-    world = facts(firing=(), fence=fence("restart"), policy=policy(book, grace="1h"))
+    world = facts(firing=(), fence=fence("restart", suspend=True), policy=policy(book, grace="1h"))
     shuffled = random.Random(7)
     kinds = set()
     for _ in range(50):
@@ -50,7 +99,38 @@ def test_the_order_of_guards_decides_only_which_objection_is_named_first(chain: 
         shuffled.shuffle(order)
         kinds.add(type(first_objection(order, Question(run(), step(), world))))
 
-    assert kinds == {Deny}
+    assert kinds == {Wait if chain is BEFORE_RUN else Deny}
+
+
+@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
+def test_no_guard_depends_on_another_whatever_part_of_the_world_is_unknown(chain: Sequence[Guard], seed: int) -> None:
+    chance = random.Random(seed)
+    known = facts()
+    lost = {one.name: getattr(UNREADABLE, one.name) for one in fields(known) if chance.random() < 0.3}
+    question = Question(run(), step(), replace(known, **{**lost, "now": known.now}))
+    found = set()
+    for _ in range(10):
+        order = list(chain)
+        chance.shuffle(order)
+        found.add(type(first_objection(order, question)))
+
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_is_given_by_something_tested_and_explained(reason: Reason) -> None:
+    given = f"Reason.{reason.name}"
+    code = [
+        path
+        for path in (ROOT / "operator/remediator").rglob("*.py")
+        if path.name not in ("verdicts.py", "reference.py")
+    ]
+    tests = [path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)]
+
+    assert any(given in path.read_text() for path in code)
+    assert any(given in text or f'"{reason}"' in text for text in (path.read_text() for path in tests))
+    assert f"| {reason} | " in (ROOT / "operator/reference/kinds.md").read_text()
 
 
 def test_a_denial_outweighs_a_wait() -> None:
@@ -60,7 +140,7 @@ def test_a_denial_outweighs_a_wait() -> None:
     verdict = first_objection(BEFORE_CHANGE, Question(run(), step(), world))
 
     assert isinstance(verdict, Deny)
-    assert isinstance(guards.grace_is_over(Question(run(), step(), world)), Wait)
+    assert isinstance(freshness.grace_is_over(Question(run(), step(), world)), Wait)
 
 
 @pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)

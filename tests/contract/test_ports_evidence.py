@@ -91,3 +91,18 @@ async def test_a_config_map_of_somebody_else_is_no_evidence(cluster: FakeCluster
 
     with pytest.raises(NotFound):
         await ConfigMapEvidence(cluster).load("shop", "other")
+
+
+async def test_what_somebody_put_in_the_place_of_evidence_decides_nothing(cluster: FakeCluster) -> None:
+    evidence = ConfigMapEvidence(cluster)
+    name = await evidence.keep(run_in("shop"), "crash", {"outputs": {"healthy": False}})
+    other = await evidence.keep(run_in("shop"), "crash", {"outputs": {"healthy": True}})
+    forged = cluster.get(ObjectRef.of("ConfigMap", "shop", other))["binaryData"]
+    ref = ObjectRef.of("ConfigMap", "shop", name)
+    stored = cluster.get(ref)
+
+    await cluster.delete(ref)  # it is immutable, but may be made anew
+    cluster.add({**stored, "metadata": {**stored["metadata"], "resourceVersion": ""}, "binaryData": forged})
+
+    with pytest.raises(Unavailable, match="does not hold what was kept under that name"):
+        await evidence.load("shop", name)

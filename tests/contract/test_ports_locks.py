@@ -1,10 +1,11 @@
 """Leases and the fake keep the promises of the Locks port."""
 
 import asyncio
+import json
 
 import pytest
 
-from contract.ports.lock_promises import NOON, LockPromises, taken
+from contract.ports.lock_promises import NOON, LockPromises, change, taken
 from remediator.adapters.locks import CHANGES, LeaseLocks
 from remediator.domain.errors import Conflict, Unavailable
 from remediator.domain.locks import Busy, Held
@@ -51,6 +52,46 @@ async def test_taking_a_lock_that_was_read_is_one_call(cluster: FakeCluster) -> 
     await taken(locks, seen=seen)
 
     assert len(cluster.calls) == before + 1
+
+
+async def test_giving_back_what_one_has_taken_is_one_call(cluster: FakeCluster) -> None:
+    locks = LeaseLocks(cluster, "remediator-system")
+    held = await taken(locks)
+    assert isinstance(held, Held)
+    before = len(cluster.calls)
+
+    await locks.release("target-1", holder_uid="uid-run-1", seen=held.state)
+
+    assert len(cluster.calls) == before + 1
+
+
+async def test_a_lease_tells_people_whose_it_is_and_since_when(cluster: FakeCluster) -> None:
+    locks = LeaseLocks(cluster, "remediator-system")
+
+    await taken(locks, note=change())
+    lease = cluster.get(LEASE)
+
+    assert lease["spec"] == {"holderIdentity": "shop/run-1", "acquireTime": "2026-06-01T12:00:00.000000Z"}
+    assert lease["metadata"]["annotations"]["remediator.dev/target"] == "Deployment shop/checkout"
+    assert lease["metadata"]["labels"] == {
+        "remediator.dev/lock": "target",
+        "remediator.dev/target-kind": "Deployment",
+        "remediator.dev/target-namespace": "shop",
+        "remediator.dev/target-name": "checkout",
+    }
+
+
+async def test_a_ledger_of_an_earlier_version_counts_one_change_for_each_entry(cluster: FakeCluster) -> None:
+    locks = LeaseLocks(cluster, "remediator-system")
+    await taken(locks)
+    old = {"runbook": "ops/crash", "remedy": "restart", "run": "shop/run-1", "runUid": "u1", "at": NOON.isoformat()}
+
+    def write(lease: dict[str, object]) -> None:
+        lease["metadata"]["annotations"][CHANGES] = json.dumps([{**old, "step": "roll"}])  # type: ignore[index]  # plain JSON
+
+    cluster.change(LEASE, write)
+
+    assert (await locks.read("target-1")).changes == (change(),)
 
 
 async def test_a_lease_of_which_the_answer_was_lost_is_the_holders_at_the_next_try(cluster: FakeCluster) -> None:

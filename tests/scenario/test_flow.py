@@ -1,5 +1,6 @@
 """The whole flow on fakes: what is written, in which order, and how runs end."""
 
+from datetime import timedelta
 from typing import Any
 
 import flows
@@ -7,7 +8,8 @@ from flows import CHECKOUT, changes, env, fired
 from known import Given
 from remediator.domain.errors import NotFound, Unavailable
 from remediator.domain.json import dig, dig_list
-from remediator.domain.runs import RunOutcome, StepState
+from remediator.domain.runs import Run, RunOutcome, StepState
+from remediator.testing import NOON
 from remediator.testing.world import World, transcript
 
 BIGGER = """
@@ -24,6 +26,8 @@ remedies:
   - rollout: {within: 5m}
   - alertResolved: {quietFor: 2m, within: 20m}
 """
+
+SOON = BIGGER.replace("quietFor: 2m", "quietFor: 1s")
 
 
 def world(book: str = BIGGER, **given: Any) -> World:
@@ -73,6 +77,49 @@ async def test_at_most_four_writes_lead_from_the_alert_to_the_change() -> None:
     own = [w for w in writes[: change + 1] if w.ref.kind != "ConfigMap"]  # the Runbook's content is frozen once for all
     lock = 1  # the fake keeps its Lease elsewhere
     assert len(own) + lock <= 4, [str(w) for w in own]
+
+
+async def test_two_more_lead_to_its_end_where_it_soon_helps() -> None:
+    made = world(SOON)
+    made.resolve_when(lambda: queue(made) == "500")
+
+    run = await made.settle(await fired(made))
+
+    assert run.status.outcome is RunOutcome.REMEDIATED, transcript(run)
+    writes = made.cluster.changes
+    change = next(i for i, w in enumerate(writes) if w.ref == CHECKOUT)
+    after = [w.obj for w in writes[change + 1 :] if w.ref.kind == "RunbookRun"]
+    assert [dig(obj, "status", "state") for obj in after] == ["Acting", "Ended"]
+
+
+async def test_a_verification_that_lasts_is_seen_ten_seconds_after_the_change() -> None:
+    made = world()
+    run = await fired(made)
+
+    seen = [await at(made, run, seconds) for seconds in (1, 8, 11)]
+
+    assert [str(one.status.state) for one in seen] == ["Acting", "Acting", "Verifying"]
+
+
+async def test_an_operator_that_ends_before_it_has_said_so_verifies_from_anew() -> None:
+    made = world(SOON)
+    run = await fired(made)
+    assert str((await at(made, run, 2)).status.state) == "Acting"
+    writes = changes(made)
+
+    made.new_operator()
+    made.resolve_when(lambda: True)
+    run = await made.settle(run)
+
+    assert run.status.outcome is RunOutcome.REMEDIATED, transcript(run)
+    assert changes(made) == writes == 1
+
+
+async def at(made: World, run: Run, seconds: float) -> Run:
+    """The run as it is stored so long after its change, or after now where there was none yet."""
+    begun = run.status.attempt.steps[0].started_at if run.status.attempt and run.status.attempt.steps else None
+    left = (begun or NOON) + timedelta(seconds=seconds) - made.clock.now()
+    return await made.settle(run, within=max(left, timedelta(seconds=0.1)))
 
 
 async def test_a_remedy_that_does_not_help_is_taken_back_and_somebody_is_told() -> None:

@@ -341,7 +341,7 @@ async def test_a_vanished_target_may_be_what_was_wanted() -> None:
 )
 async def test_each_way_to_verify(check: str, outcome: RunOutcome) -> None:
     made = world(book(f"- {{name: one, steps: [{setting('A')}], verify: [{{{check}}}]}}", diagnose=PODS))
-    made.metrics.answer("up", 3.0)
+    made.metrics.answer('up{namespace="shop"}', 3.0)
 
     run = await carried_out(made)
 
@@ -368,8 +368,8 @@ async def test_a_check_must_hold_as_long_as_it_says() -> None:
         )
     )
     values = iter([3.0, 3.0, 9.0])
-    made.metrics.answer("up", 3.0)
-    made.meanwhile.append(lambda: made.metrics.answer("up", next(values, 3.0)))
+    made.metrics.answer('up{namespace="shop"}', 3.0)
+    made.meanwhile.append(lambda: made.metrics.answer('up{namespace="shop"}', next(values, 3.0)))
 
     run = await carried_out(made)
 
@@ -398,3 +398,14 @@ async def test_a_run_without_an_alert_and_without_checks_ends_as_done() -> None:
 
     assert run.status.outcome is RunOutcome.DONE, transcript(run)
     assert env(made, "A") == "1"
+
+
+async def test_steps_whose_changes_stay_for_different_times_are_written_apart() -> None:
+    step = "- name: {name}\n    {limit}setEnv: {{container: app, vars: {{{var}: {{value: '1'}}}}}}\n"
+    texts = [("one", "ttl: 10m\n    ", "A"), ("two", "ttl: 10m\n    ", "B"), ("three", "ttl: 20m\n    ", "C")]
+    written = "  ".join(step.format(name=name, limit=limit, var=var) for name, limit, var in texts)
+    made = world(f"targets: [Deployment]\nremedies:\n- name: all\n  steps:\n  {written}")
+
+    run = await made.settle(await fired(made), within=timedelta(minutes=3))
+
+    assert list(steps(run)) == ["one+two", "three"]

@@ -7,11 +7,9 @@ looked at, and its end is the same as that of the undisturbed run.
 """
 
 import asyncio
-import enum
-import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -19,18 +17,15 @@ from typing import Any
 import pytest
 import yaml
 
+from interruptions import Calls, Died, How, interrupted
 from known import Given
 from remediator.actions import registry
-from remediator.adapters.evidence import ConfigMapEvidence
-from remediator.adapters.locks import LeaseLocks
 from remediator.domain.alerts import Alert
 from remediator.domain.changes import STEP_STAMP, VOID_STAMP
-from remediator.domain.errors import Unavailable
 from remediator.domain.json import Object, dig, dig_list, dig_object, dig_text
-from remediator.domain.objects import BUILT_IN, ObjectRef
+from remediator.domain.objects import BUILT_IN, REPLY, RUN, ObjectRef
 from remediator.domain.runs import Run, RunOutcome, StepState, rfc3339
 from remediator.engine.acceptance import AcceptedRunbook, accept_policy, accept_runbook
-from remediator.handlers.outside import Outside
 from remediator.ports import Identity
 from remediator.testing import NOON
 from remediator.testing.cluster import Write
@@ -50,88 +45,6 @@ FIRING = Alert(
     ends_at=None,
     generator_url="",
 )
-
-
-# --- interruptions --------------------------------------------------------------------------------
-
-
-class How(enum.StrEnum):
-    """What happens at one call."""
-
-    CUT = "the call fails and was not carried out"
-    LOST = "the call was carried out and its answer is lost"
-    KILLED_BEFORE = "the process dies before the call"
-    KILLED_AFTER = "the process dies when the call is carried out"
-
-    @property
-    def kills(self) -> bool:
-        return self in (How.KILLED_BEFORE, How.KILLED_AFTER)
-
-    @property
-    def is_carried_out(self) -> bool:
-        return self in (How.LOST, How.KILLED_AFTER)
-
-
-class Died(BaseException):
-    """The process is no more; nothing of ours may catch this."""
-
-
-@dataclass
-class Calls:
-    """Counts what the operator asks of the outside, and interrupts one of the calls."""
-
-    at: int = 0
-    how: How = How.CUT
-    count: int = 0
-    dead: bool = False
-    names: list[str] = field(default_factory=list)
-
-    async def pass_on(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        if self.dead:
-            raise Died
-        self.count += 1
-        self.names.append(name)
-        if self.count != self.at:
-            return await call()
-        if self.how.is_carried_out:
-            await call()
-        if self.how.kills:
-            self.dead = True
-            raise Died
-        raise Unavailable("the connection was reset")
-
-
-class Interrupted:
-    """A port whose calls are counted, and one of them interrupted."""
-
-    def __init__(self, port: Any, calls: Calls) -> None:
-        self._port, self._calls = port, calls
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._port, name)
-        if name == "acting_as":
-            return lambda identity: Interrupted(found(identity), self._calls)
-        if not inspect.iscoroutinefunction(found):
-            return found
-
-        async def call(*args: Any, **named: Any) -> Any:
-            about = str(args[0]) if args and isinstance(args[0], ObjectRef) else ""
-            return await self._calls.pass_on(f"{name} {about}".strip(), lambda: found(*args, **named))
-
-        return call
-
-
-def interrupted(outside: Outside, calls: Calls) -> Outside:
-    """The outside with every call of the cluster, and every message, counted; locks and evidence lie in the cluster."""
-    cluster: Any = Interrupted(outside.cluster, calls)
-    notifier: Any = Interrupted(outside.notifier, calls)
-    return replace(
-        outside,
-        cluster=cluster,
-        notifier=notifier,
-        locks=LeaseLocks(cluster, OPERATOR_NAMESPACE),
-        evidence=ConfigMapEvidence(cluster),
-    )
 
 
 # --- scenarios ------------------------------------------------------------------------------------
@@ -254,8 +167,41 @@ def pods_take_time_to_end(made: World) -> None:
     made.meanwhile.append(let_go)
 
 
+def people_agree(made: World) -> None:
+    """Somebody approves a few seconds after they were asked."""
+    resolves_at("500")(made)
+    made.longest_wait = timedelta(seconds=10)
+
+    def approve() -> None:
+        for run in (Run.parse(obj) for obj in made.cluster.objects(RUN)):
+            asked = [one for attempt in run.status.attempts for one in attempt.approvals if one.state == "Waiting"]
+            ref = ObjectRef(REPLY.group, REPLY.kind, run.namespace, "approve")
+            if asked and not made.cluster.has(ref):
+                spec: Object = {
+                    "runRef": {"name": run.name, "uid": run.uid},
+                    "type": "Approve",
+                    "planHash": asked[0].plan_hash,
+                    "user": "alice",
+                    "groups": ["sre"],
+                }
+                metadata: Object = {"namespace": run.namespace, "name": "approve"}
+                made.cluster.add(
+                    {"apiVersion": REPLY.api_version, "kind": REPLY.kind, "metadata": metadata, "spec": spec}
+                )
+                made.replies.changed("ADDED", made.cluster.get(ref))
+                made.longest_wait = timedelta.max
+
+    made.meanwhile.append(approve)
+
+
 SCENARIOS = [
     Scenario("one step that helps", book(set_queue("500") + CHECKS), RunOutcome.REMEDIATED, resolves_at("500")),
+    Scenario(
+        "one step that people agree to",
+        book(set_queue("500").replace("  steps:", "  approval: {count: 1, groups: [sre]}\n  steps:") + CHECKS),
+        RunOutcome.REMEDIATED,
+        people_agree,
+    ),
     Scenario("two steps as one write", book(JOINED + CHECKS), RunOutcome.REMEDIATED, resolves_at("500")),
     Scenario(
         "two writes to one object", book(TWO_WRITES + CHECKS), RunOutcome.REMEDIATED, resolves_at("500"), changes=2
@@ -358,6 +304,7 @@ def end_of(run: Run) -> Any:
     status = run.status
     return {
         "outcome": str(status.outcome),
+        "debts": [(debt.token, str(debt.kind), debt.state) for debt in status.debts],
         "reason": status.ending.reason if status.ending is not None else "",
         "told": [(one.name, str(one.state)) for one in status.ending.told] if status.ending is not None else [],
         "attempts": [
@@ -365,6 +312,7 @@ def end_of(run: Run) -> Any:
                 "remedy": attempt.remedy,
                 "plan": attempt.plan_hash,
                 "verdict": str(attempt.verdict),
+                "approvals": [(one.state, [given.uid for given in one.given]) for one in attempt.approvals],
                 "steps": [step(one) for one in attempt.steps],
                 "undo": [step(one) for one in attempt.undo],
             }
@@ -383,10 +331,13 @@ def assert_each_change_once(made: World, run: Run, changes: int) -> None:
 
 def assert_intended_before(made: World) -> None:
     intended: set[str] = set()
+    owed: set[str] = set()
+    pays: set[str] = set()
     ended = False
     for write in made.cluster.changes:
         if write.ref.kind == "RunbookRun":
             ended = ended or bool(dig(write.obj, "status", "outcome"))
+            owed |= {dig_text(debt, "token") for debt in dig_list(write.obj, "status", "debts")}
             for attempt in dig_list(write.obj, "status", "attempts"):
                 for step in [*dig_list(attempt, "steps"), *dig_list(attempt, "undo")]:
                     if dig_text(step, "state") == "Intended":
@@ -394,8 +345,9 @@ def assert_intended_before(made: World) -> None:
                             f"delete {POD.kind} shop/{dig_text(p, 'name')}" for p in dig_list(step, "change", "pods")
                         }
                         intended |= {dig_text(step, "token"), *doomed}
+                        pays |= {dig_text(step, "token")} if dig_text(step, "undoOf") in owed else set()
         elif is_ours(write):
-            assert not ended, f"{write} after the run's end"
+            assert not ended or token_of(write) in pays, f"{write} after the run's end, and it was not owed"
             assert token_of(write) in intended, f"{write} was not intended"
 
 
@@ -422,6 +374,74 @@ async def test_a_run_interrupted_at_any_call_ends_as_an_undisturbed_one(scenario
                 continue
             assert end_of(run) == end_of(expected)
             assert_each_change_once(made, run, scenario.changes)
+            assert_intended_before(made)
+            assert container(made) == container(undisturbed)
+            assert {sent.key for sent in made.notifier.sent} == {sent.key for sent in undisturbed.notifier.sent}
+        except AssertionError as error:
+            wrong.append(f"call {n} of {counted.count} ({call}): {error}\n{transcript(run)}")
+
+    assert not wrong, "\n".join(wrong)
+
+
+LIMITED = Scenario(
+    "a change for three minutes",
+    book(set_queue("500").replace("timeout: 6s", "ttl: 3m") + CHECKS),
+    RunOutcome.REMEDIATED,
+    resolves_at("500"),
+    changes=2,
+)
+
+
+def somebody_sets_another_value(made: World) -> None:
+    made.cluster.change(
+        CHECKOUT,
+        lambda obj: dig_list(obj, "spec", "template", "spec", "containers")[0].update(
+            env=[{"name": "QUEUE", "value": "700"}]
+        ),
+    )
+
+
+def nothing(_: World) -> None: ...
+
+
+async def owed_and_interrupted(meanwhile: Callable[[World], None], calls: Calls) -> tuple[World, Run]:
+    """The world after a run's debt is settled; only what follows the run's end is interrupted."""
+    made = world(LIMITED)
+    known = made.outside.definitions
+    assert isinstance(known, Given)
+    run = await made.open_run(known.policy, CHECKOUT, FIRING)
+    while not made.run(run).is_ended:
+        await made.settle(run, within=timedelta(seconds=5))
+    meanwhile(made)
+    made.outside = interrupted(made.outside, calls)
+    made.new_operator()
+    while True:
+        try:
+            return made, await made.settle(run)
+        except Died:
+            calls.dead = False
+            made.new_operator()
+
+
+@pytest.mark.parametrize("how", list(How), ids=lambda how: how.name.lower())
+@pytest.mark.parametrize(
+    ("meanwhile", "state", "changes"),
+    [(nothing, "Paid", 2), (somebody_sets_another_value, "GivenUp", 1)],
+    ids=["paid", "conflict"],
+)
+async def test_a_debt_whose_payment_is_interrupted_at_any_call_is_settled_once(
+    meanwhile: Callable[[World], None], state: str, changes: int, how: How
+) -> None:
+    counted = Calls()
+    undisturbed, expected = await owed_and_interrupted(meanwhile, counted)
+    assert [debt.state for debt in expected.status.debts] == [state], transcript(expected)
+    wrong: list[str] = []
+
+    for n, call in enumerate(counted.names, 1):
+        made, run = await owed_and_interrupted(meanwhile, Calls(n, how))
+        try:
+            assert end_of(run) == end_of(expected)
+            assert_each_change_once(made, run, changes)
             assert_intended_before(made)
             assert container(made) == container(undisturbed)
             assert {sent.key for sent in made.notifier.sent} == {sent.key for sent in undisturbed.notifier.sent}

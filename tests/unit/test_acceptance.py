@@ -279,7 +279,7 @@ RUNBOOK_REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
     "an unknown action that is like none": (
         {"diagnose__1": step(xyzzy={})},
         "spec.diagnose[1].xyzzy",
-        "there is no action xyzzy; there are get",
+        "there is no action xyzzy; there are ask, get",
     ),
     "a change among the diagnostics": (
         {"diagnose__1": step(restart={})},
@@ -299,12 +299,12 @@ RUNBOOK_REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a read in otherwise": (
         {"otherwise__1": step(get={})},
         "spec.otherwise[1].get",
-        "get only reads, and `otherwise` holds messages only: move it to `diagnose`",
+        "get only reads, and `otherwise` holds messages and `manual` only: move it to `diagnose`",
     ),
     "a change in finally": (
         {"finally__1": step(restart={})},
         "spec.finally[1].restart",
-        "restart changes something, and `finally` holds messages only",
+        "restart changes something, and `finally` holds messages and `manual` only",
     ),
     "a wait in finally": ({"finally__1": step(wait={"for": "1m"})}, "spec.finally[1].wait", "remove it from `finally`"),
     # parameters of actions
@@ -553,20 +553,92 @@ RUNBOOK_REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.remedies[0].steps[0].maxItems",
         "maxItems bounds forEach, which is missing",
     ),
-    "an approval for a remedy": (
-        {"remedies__0__approval": {"count": 1}},
+    "an approval for a remedy that changes nothing": (
+        {"remedies__0": {"name": "nothing", "conclude": "NotNeeded", "approval": {"count": 1}}},
         "spec.remedies[0].approval",
-        "this version cannot ask for approval: remove it, and leave the policy's mode at DryRun",
+        "a remedy that concludes changes nothing, so there is nothing to approve",
     ),
-    "an approval for a step": (
-        {"remedies__0__steps__0__approval": {"groups": ["sre"]}},
-        "spec.remedies[0].steps[0].approval",
-        "this version cannot ask for approval",
+    "an approval for a message": (
+        {"otherwise__0__approval": {"groups": ["sre"]}},
+        "spec.otherwise[0].approval",
+        "changes nothing, so there is nothing to approve",
+    ),
+    "a question that nobody could answer in time": (
+        {"remedies__0__approval": {"expires": "0s"}},
+        "spec.remedies[0].approval.expires",
+        "must be longer than 0s",
+    ),
+    "a question about a step that nobody could answer in time": (
+        {"remedies__1__steps__0__approval": {"expires": "0s"}},
+        "spec.remedies[1].steps[0].approval.expires",
+        "must be longer than 0s",
     ),
     "an undo where a change has none": (
         {"remedies__1__ifNotHelped": "Undo"},
         "spec.remedies[1].ifNotHelped",
         "restart cannot be taken back: write Keep, TryNext or KeepAndTryNext",
+    ),
+    # questions to people
+    "a question in otherwise": (
+        {"otherwise__0": {"name": "why", "ask": {"question": "Why?"}}},
+        "spec.otherwise[0].ask",
+        "ask stands in diagnose or steps, not in `otherwise`",
+    ),
+    "something to do among the diagnostics": (
+        {"diagnose__1": step(manual={"do": "Look."})},
+        "spec.diagnose[1].manual",
+        "manual stands in steps, otherwise or finally, not in `diagnose`",
+    ),
+    "a question with answers and a pattern": (
+        {"diagnose__1": step(ask={"question": "Why?", "answers": ["a"], "pattern": "b"})},
+        "spec.diagnose[1].ask",
+        "give either `answers` or `pattern`",
+    ),
+    "a default that is no answer": (
+        {"diagnose__1": step(ask={"question": "Why?", "answers": ["a"], "default": "b"})},
+        "spec.diagnose[1].ask",
+        "`default`: must be one of a, is b",
+    ),
+    "a default that does not match": (
+        {"diagnose__1": step(ask={"question": "How many?", "pattern": "[0-9]+", "default": "3 or 4"})},
+        "spec.diagnose[1].ask",
+        "`default`: must match [0-9]+ as a whole, is 3 or 4",
+    ),
+    "an answer's pattern that is none": (
+        {"diagnose__1": step(ask={"question": "Why?", "pattern": "("})},
+        "spec.diagnose[1].ask",
+        "is not a regular expression of RE2",
+    ),
+    "a question that nobody has time for": (
+        {"diagnose__1": step(ask={"question": "Why?", "within": "0s"})},
+        "spec.diagnose[1].ask.within",
+        "must be longer than 0s",
+    ),
+    "a question about what is not read yet": (
+        {"diagnose__1": step(ask={"question": "Why ${string(diagnosis.pods.known)}?"})},
+        "spec.diagnose[1].ask",
+        "people are asked before anything is read, so diagnosis.pods is not known",
+    ),
+    "a misspelt answer": (
+        {
+            "diagnose__1": {"name": "planned", "ask": {"question": "Is it?"}},
+            "remedies__0__when": 'diagnosis.planned.anser == "x"',
+        },
+        "spec.remedies[0].when",
+        "did you mean 'answer'?",
+    ),
+    "an answer that is taken for a number": (
+        {
+            "diagnose__1": {"name": "planned", "ask": {"question": "How many?"}},
+            "remedies__0__when": "diagnosis.planned.answer > 3",
+        },
+        "spec.remedies[0].when",
+        "'>' cannot be applied to (string, int)",
+    ),
+    "a question for each of a list": (
+        {"diagnose__1": {**step(ask={"question": "Why?"}), "forEach": "alerts"}},
+        "spec.diagnose[1].forEach",
+        "people are asked once",
     ),
     # checks
     "a check that must hold longer than it may take": (
@@ -637,7 +709,16 @@ POLICY_REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "a matcher whose expression is none": ({"matchers": ['a=~"("']}, "spec.matchers[0]", "is not a regular expression"),
     "no matcher at all": ({"matchers": []}, "spec.matchers", "needs at least 1 entry"),
-    "the mode Approve": ({"mode": "Approve"}, "spec.mode", "this version cannot ask for approval: write DryRun"),
+    "Approve without an account": (
+        {"mode": "Approve", "serviceAccountName": ...},
+        "spec.serviceAccountName",
+        "Approve needs the account that reads and changes: name it, or write `mode: DryRun`",
+    ),
+    "Approve where nobody can be asked": (
+        {"mode": "Approve", "can_ask": False},
+        "spec.freshFor",
+        "neither Alertmanager nor Prometheus is configured",
+    ),
     "a mode that YAML made of `on`": ({"mode": True}, "spec.mode", "write it in quotes"),
     "a mode in the wrong case": ({"mode": "automatic"}, "spec.mode", "did you mean Automatic?"),
     "Automatic without an account": (
@@ -655,18 +736,40 @@ POLICY_REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.freshFor",
         "neither Alertmanager nor Prometheus is configured",
     ),
-    "an approval": ({"approval": {"count": 2}}, "spec.approval", "this version cannot honour it: remove it, or keep"),
-    "a limit per hour": ({"limits": {"perHour": 4}}, "spec.limits.perHour", "this version cannot honour it"),
-    "a limit of runs at once": ({"limits": {"concurrent": 2}}, "spec.limits.concurrent", "keep the mode at DryRun"),
-    "a share of pods": (
-        {"limits": {"maxUnavailable": "25%"}},
-        "spec.limits.maxUnavailable",
-        "this version cannot honour it",
+    "an approval that expires at once": (
+        {"approval": {"expires": "0s"}},
+        "spec.approval.expires",
+        "must be longer than 0s",
     ),
-    "an inhibition": (
-        {"inhibitedBy": [{"matchers": ['a="b"']}]},
+    "a share of pods in words": (
+        {"limits": {"maxUnavailable": "quarter"}},
+        "spec.limits.maxUnavailable",
+        "a number of pods such as 1, or a share such as 25%",
+    ),
+    "an inhibition where nobody can be asked": (
+        {"inhibitedBy": [{"matchers": ['a="b"']}], "can_ask": False},
         "spec.inhibitedBy",
-        "this version cannot honour it",
+        "neither Alertmanager nor Prometheus is configured",
+    ),
+    "an inhibition without an operator": (
+        {"inhibitedBy": [{"matchers": ["a"]}]},
+        "spec.inhibitedBy[0].matchers[0]",
+        "write NAME=",
+    ),
+    "an inhibition by every alert": (
+        {"inhibitedBy": [{"matchers": ['severity!="critical"']}]},
+        "spec.inhibitedBy[0].matchers",
+        "every alert would hold the policy's runs",
+    ),
+    "an inhibition on the frozen diagnosis": (
+        {"inhibitedBy": [{"matchers": ["a=b"], "when": "diagnosis.pods.known"}]},
+        "spec.inhibitedBy[0].when",
+        "'diagnosis' may not be used in inhibitedBy[].when",
+    ),
+    "an inhibition on what the Runbook does not read": (
+        {"inhibitedBy": [{"matchers": ["a=b"], "when": "latest.nodes.known"}]},
+        "spec.inhibitedBy[0].when",
+        "nodes",
     ),
     "a namespace that the Runbook is not shared with": (
         {"namespace": "finance"},
@@ -760,6 +863,22 @@ def test_the_frozen_content_is_accepted_again_as_it_was() -> None:
     again = accept_runbook(book.namespace, book.name, book.uid, book.generation, book.content, SHELF)
 
     assert again.spec == book.spec
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"exec": {"argv": ["redis-cli", "FLUSHDB"]}},
+        {"job": {"args": ["redis-cli", "FLUSHALL"]}},
+        {"shell": {"command": "redis-cli FLUSHDB"}},
+        {"deleteNamespace": {}},
+    ],
+    ids=["exec", "job", "shell", "deleteNamespace"],
+)
+def test_nothing_that_is_forbidden_whoever_asks_can_even_be_written(step: dict[str, Any]) -> None:
+    problems = runbook_problems(remedies=one_remedy({"name": "flush", **step}))
+
+    assert any("there is no action" in problem.message for problem in problems)
 
 
 def test_every_problem_of_a_round_is_told_at_once() -> None:
@@ -959,25 +1078,9 @@ def test_a_policy_in_the_operators_namespace_may_read_without_an_account() -> No
     assert accepted.spec.mode is Mode.DRY_RUN
 
 
-@pytest.mark.parametrize(
-    "wish",
-    [
-        {"approval": {"count": 2}},
-        {"limits": {"perHour": 4}},
-        {"limits": {"concurrent": 4}},
-        {"limits": {"maxUnavailable": "1"}},
-        {"inhibitedBy": [{"matchers": ["a=b"]}]},
-    ],
-)
-def test_a_wish_for_caution_is_only_told_where_nothing_is_changed(wish: dict[str, Any]) -> None:
-    accepted = policy(mode="DryRun", **wish)
-
-    assert len(accepted.warnings) == 1
-    assert "this version does not honour it; nothing is changed in the mode DryRun" in accepted.warnings[0]
-
-
-def test_a_cooldown_is_honoured() -> None:
-    assert policy(limits={"cooldown": "1h"}).warnings == ()
+@pytest.mark.parametrize("limits", [{"cooldown": "1h"}, {"perHour": 20}, {"concurrent": 7}], ids=str)
+def test_a_limit_is_honoured(limits: dict[str, Any]) -> None:
+    assert policy(limits=limits).warnings == ()
 
 
 def test_a_policy_that_says_how_fresh_an_alert_must_be_needs_nobody_to_ask() -> None:
@@ -1034,12 +1137,18 @@ def test_a_runbook_is_used_by_its_own_namespace_and_by_whom_it_is_shared_with(
 GUARDRAIL_PROBLEMS: dict[str, tuple[dict[str, Any], str, str]] = {
     "an action that is none": ({"allow": ["restrat"]}, "spec.allow[0]", "did you mean restart?"),
     "an action that only reads": ({"allow": ["get"]}, "spec.allow[0]", "get changes nothing and needs no permission"),
-    "an approval": ({"approval": {"count": 2}}, "spec.approval", "this version cannot honour it, so nothing"),
-    "a freeze": ({"freeze": [{"cron": "0 16 * * FRI"}]}, "spec.freeze", "this version cannot honour it"),
-    "limits": ({"limits": {"nodes": 1}}, "spec.limits", "this version cannot honour it"),
-    "a storm brake": ({"storm": {"episodes": 50}}, "spec.storm", "this version cannot honour it"),
-    "a suspension": ({"suspend": True}, "spec.suspend", "this version cannot honour it"),
-    "the mode Approve": ({"maxMode": "Approve"}, "spec.maxMode", "this version cannot ask for approval"),
+    "an approval that expires at once": (
+        {"approval": {"expires": "0s"}},
+        "spec.approval.expires",
+        "must be longer than 0s",
+    ),
+    "a freeze without a length": ({"freeze": [{"cron": "0 16 * * FRI"}]}, "spec.freeze[0]", "give both; until then"),
+    "a freeze in no zone": (
+        {"freeze": [{"cron": "0 16 * * FRI", "for": "64h", "timeZone": "Berlin"}]},
+        "spec.freeze[0].timeZone",
+        "there is no time zone 'Berlin': write an IANA name",
+    ),
+    "a storm in no time": ({"storm": {"within": "0s"}}, "spec.storm.within", "in no time there is no storm"),
 }
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from contract.ports.http_server import Server
 from remediator.adapters.alertmanager import AlertSources
@@ -92,6 +93,23 @@ async def test_only_alerts_with_the_labels_count_whatever_the_server_filters(sou
     assert "filter" not in sources.one.requests[0].query
 
 
+async def test_one_that_cannot_be_read_and_may_be_asked_for_is_unknown_and_others_are_passed_over(
+    sources: Sources,
+) -> None:
+    unreadable = {**alert(), "startsAt": "yesterday"}
+    sources.one.answers(body=[unreadable])
+    sources.one.answers(body=[unreadable, alert(pod="other")])
+    asked = AlertSources(sources.alertmanagers[:1])
+
+    own, others = await asked.firing(LABELS), await asked.firing({"pod": "other"})
+
+    await asked.close()
+    assert own.alerts is None
+    assert "cannot be read" in own.source
+    assert others.alerts is not None
+    assert [one.labels["pod"] for one in others.alerts] == ["other"]
+
+
 async def test_firing_on_any_is_firing_and_the_earliest_start_counts(sources: Sources) -> None:
     sources.one.answers(body=[])
     sources.two.answers(body=[alert(at="2026-06-01T12:00:00Z"), alert(at="2026-06-01T11:00:00Z")])
@@ -128,17 +146,6 @@ async def test_no_answer_is_unknown_and_never_empty(sources: Sources, status: in
     assert found.source
 
 
-async def test_an_alert_that_cannot_be_read_does_not_hide_the_others(sources: Sources) -> None:
-    sources.one.answers(body=[{"labels": 7}, alert()])
-    asked = AlertSources(sources.alertmanagers[:1])
-
-    found = await asked.firing(LABELS)
-
-    await asked.close()
-    assert found.alerts is not None
-    assert len(found.alerts) == 1
-
-
 async def test_prometheus_is_asked_where_no_alertmanager_answers(sources: Sources) -> None:
     sources.rules.answers(body=prometheus(rule_alert(), rule_alert("pending", pod="x"), rule_alert(pod="other")))
     asked = AlertSources([NOWHERE], sources.prometheus)
@@ -170,3 +177,28 @@ async def test_where_nothing_is_configured_nothing_is_known() -> None:
 
     assert not asked.configured
     assert (await asked.firing(LABELS)).alerts is None
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[::ffff:169.254.169.254]", "[fd00:ec2::254]", "100.100.100.200"])
+async def test_not_even_what_the_platform_configured_leads_to_metadata(host: str) -> None:
+    asked = AlertSources([Endpoint(f"http://{host}")])
+
+    found = await asked.firing(LABELS)
+
+    await asked.close()
+    assert found.alerts is None
+    assert "link-local" in found.source or "metadata" in found.source
+
+
+async def test_a_redirect_is_not_followed(sources: Sources) -> None:
+    async def elsewhere(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": sources.alertmanagers[1].base})
+
+    sources.one.does(elsewhere)
+    asked = AlertSources([sources.alertmanagers[0]])
+
+    found = await asked.firing(LABELS)
+
+    await asked.close()
+    assert found.alerts is None
+    assert sources.two.requests == []

@@ -150,12 +150,44 @@ async def test_a_write_whose_connection_breaks_is_never_repeated(server: Server,
 async def test_a_write_that_was_refused_for_load_is_sent_again_when_the_server_says(
     server: Server, api: KubeApi, clock: StoppedClock
 ) -> None:
-    server.answers(429, headers={"Retry-After": "3"}).answers(body={"kind": "Pod"})
+    server.answers(429, headers={"Retry-After": "1"}).answers(body={"kind": "Pod"})
 
     await KubeCluster(api).patch(POD, [{"op": "remove", "path": "/metadata/labels"}])
 
     assert len(server.requests) == 2
-    assert clock.slept[0] >= 3
+    assert clock.slept[0] >= 1
+
+
+async def test_a_write_does_not_wait_until_what_it_rests_on_is_old(
+    server: Server, api: KubeApi, clock: StoppedClock
+) -> None:
+    server.answers(429, headers={"Retry-After": "6"}).answers(body={"kind": "Pod"})
+
+    with pytest.raises(Unavailable):
+        await KubeCluster(api).patch(POD, [{"op": "remove", "path": "/metadata/labels"}])
+
+    assert len(server.requests) == 1
+    assert clock.slept == []
+
+
+async def test_a_write_that_is_refused_for_load_again_is_given_back_to_who_must_look_again(
+    server: Server, api: KubeApi
+) -> None:
+    for _ in range(3):
+        server.answers(429, headers={"Retry-After": "1"})
+
+    with pytest.raises(Unavailable):
+        await KubeCluster(api).patch(POD, [{"op": "remove", "path": "/metadata/labels"}])
+
+    assert len(server.requests) == 2
+
+
+async def test_a_read_waits_for_as_long_as_the_server_asks(server: Server, api: KubeApi, clock: StoppedClock) -> None:
+    server.answers(429, headers={"Retry-After": "6"}).answers(body={"kind": "Pod"})
+
+    await KubeCluster(api).read(POD)
+
+    assert clock.slept[0] >= 6
 
 
 async def test_a_server_that_asks_for_an_hour_is_not_waited_for(
@@ -319,6 +351,11 @@ def test_paths_cannot_be_left() -> None:
 
     assert collection(pods, "a/b") == "/api/v1/namespaces/a%2Fb/pods"
     assert member(pods, ObjectRef.of("Pod", "shop", "../../x")).endswith("/pods/..%2F..%2Fx")
+    for name in (".", ".."):
+        with pytest.raises(Rejected, match="no object has such a name"):
+            member(pods, ObjectRef.of("Pod", "shop", name))
+        with pytest.raises(Rejected, match="no object has such a name"):
+            member(pods, ObjectRef.of("Pod", name, "x"))
 
 
 async def test_an_access_review_that_could_not_be_made_is_no_refusal(server: Server, api: KubeApi) -> None:

@@ -151,3 +151,13 @@ async def test_an_answer_that_is_too_large_is_rejected(
 
     with pytest.raises(Rejected, match="larger"):
         await metrics.query("prometheus", "up", NOON)
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[::ffff:169.254.169.254]", "[fd00:ec2::254]", "100.100.100.200"])
+async def test_not_even_what_the_platform_configured_leads_to_metadata(host: str) -> None:
+    metrics = PrometheusMetrics({"p": Endpoint(f"http://{host}")}, SystemClock())
+
+    with pytest.raises(Unavailable, match=r"link-local|metadata"):
+        await metrics.query("p", "up", NOON)
+
+    metrics.close()

@@ -26,7 +26,7 @@ from remediator.domain.verdicts import Reason
 DATA = Path(__file__).parents[1] / "data"
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 RUNBOOK = yaml.safe_load((DATA / "runs" / "runbook.yaml").read_text())
-RUNS = ("remediated", "held", "refused", "undone", "dry_run", "unknown", "second_round")
+RUNS = ("remediated", "held", "refused", "undone", "dry_run", "unknown", "second_round", "asked")
 WIDTH = 100
 SCREEN_LINES = 40
 
@@ -132,6 +132,16 @@ def test_a_planned_run_of_the_engine_can_be_told() -> None:
     text = shown(worlds.run())
 
     assert "Planned  raise  setEnv Deployment shop/checkout" in text
+
+
+def test_a_run_that_has_become_old_says_what_is_left_of_it() -> None:
+    old = stored("remediated")
+    old["status"] |= {"stillFiring": "2026-11-21T06:00:00Z", "evidenceExpired": "2026-11-21T12:00:00Z"}
+    lines = shown(Run.parse(old)).splitlines()
+
+    assert any("Sent again" in line and "last at about 2026-11-21 06:00:00Z" in line for line in lines)
+    assert any("what was captured was deleted at 2026-11-21 12:00:00Z" in line for line in lines)
+    assert not any("--evidence" in line for line in lines)
 
 
 def test_secrets_and_terminal_sequences_of_others_are_not_printed() -> None:

@@ -66,12 +66,17 @@ def invoke(cluster: FakeCluster) -> Invoke:
             clock=StoppedClock(NOW),
             namespace=wanted.namespace or "shop",
             operator_namespace=wanted.operator_namespace,
+            whoami=alice,
         )
 
     def invoked(*args: str) -> Result:
         return CliRunner(env={"COLUMNS": "100"}).invoke(plugin, list(args), obj=connected)
 
     return invoked
+
+
+async def alice() -> tuple[str, tuple[str, ...]]:
+    return "alice", ("sre", "system:authenticated")
 
 
 def first_words(result: Result) -> list[str]:
@@ -274,6 +279,68 @@ def test_evidence_that_is_gone_does_not_hide_the_story(invoke: Invoke) -> None:
     assert result.exit_code == 0
     assert "is not there any more" in result.stdout
     assert "Remediated: biggerQueue helped" in result.stdout
+
+
+def owing(name: str = "owing", **debt: Any) -> dict[str, Any]:
+    obj = stored("remediated")
+    obj["metadata"].update(name=name, uid="")
+    token = obj["status"]["attempts"][0]["steps"][0]["token"]
+    obj["status"]["attempts"][0]["steps"][0]["ttl"] = "37m"
+    due = {"token": token, "step": "raiseQueue", "kind": "TTL", "due": "2026-11-21T12:37:00Z", **debt}
+    obj["status"]["debts"] = [due]
+    return obj
+
+
+def test_what_is_owed_is_listed_with_what_will_be_put_back_and_when(invoke: Invoke, cluster: FakeCluster) -> None:
+    cluster.add(owing(), owing("paid", state="Paid"))
+
+    result = invoke("debts")
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "owing in namespace shop  Remediated",
+        "  raiseQueue  Deployment shop/checkout  in 7m, at 12:37:00Z",
+        '      spec.template.spec.containers[app].env[QUEUE].value: "500" -> "50"',
+    ]
+
+
+def test_what_waits_for_alerts_says_so(invoke: Invoke, cluster: FakeCluster) -> None:
+    cluster.add(owing(kind="Resolved"))
+
+    said = " ".join(invoke("debts", "-A").stdout.split())
+
+    assert "when the alerts are resolved; at the latest in 7m, at 12:37:00Z" in said
+
+
+def test_what_is_owed_is_told_to_other_programs(invoke: Invoke, cluster: FakeCluster) -> None:
+    cluster.add(owing())
+
+    (debt,) = json.loads(invoke("debts", "-o", "json").stdout)
+
+    assert (debt["run"], debt["due"], debt["kind"]) == ("owing", "2026-11-21T12:37:00Z", "TTL")
+    document = json.loads(invoke("show", "owing", "-o", "json").stdout)
+    assert document["status"]["debts"][0]["token"] == document["status"]["attempts"][0]["steps"][0]["token"]
+    assert debt["target"] == {"kind": "Deployment", "namespace": "shop", "name": "checkout"}
+    assert debt["restores"] == ['spec.template.spec.containers[app].env[QUEUE].value: "500" -> "50"']
+
+
+def test_where_nothing_is_owed_it_says_so_and_is_no_error(invoke: Invoke) -> None:
+    result = invoke("debts")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "Nothing is owed in namespace shop.\n"
+
+
+def test_the_story_of_a_run_tells_what_it_owes_and_what_it_could_not_take_back(
+    invoke: Invoke, cluster: FakeCluster
+) -> None:
+    cluster.add(owing(), owing("given", state="GivenUp", settledAt="2026-11-21T12:20:00Z", message="somebody set 700"))
+
+    story, other = invoke("show", "owing").stdout, invoke("show", "given").stdout
+
+    assert "      what is changed stays for 37m0s\n" in story
+    assert "Debts\n  Owed  raiseQueue  in 7m, at 12:37:00Z\n" in story
+    assert "Debts\n  GivenUp  raiseQueue  12:20:00Z\n      somebody set 700\n" in other
 
 
 def test_an_explanation_reads_the_conditions_from_the_frozen_runbook(invoke: Invoke) -> None:

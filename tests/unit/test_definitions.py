@@ -15,8 +15,10 @@ from remediator.domain.json import JSON, Object, dig, dig_list, dig_text
 from remediator.domain.objects import GUARDRAIL, POLICY, RUNBOOK, Kind, ObjectRef
 from remediator.domain.policies import Mode
 from remediator.domain.runs import Run
+from remediator.handlers.accounts import Accounts
 from remediator.handlers.definitions import KINDS, NAMESPACE, Definitions
 from remediator.handlers.readiness import Readiness
+from remediator.handlers.tally import noted
 from remediator.testing.clock import StoppedClock
 from remediator.testing.cluster import FakeCluster
 from remediator.testing.fakes import FakeNotifier
@@ -75,9 +77,8 @@ class World:
             self.cluster.add_namespace(namespace, {"env": env})
         self.notifier = FakeNotifier("default", "on-call")
         self.known = Definitions(self.clock, operator_namespace="remediator-system", can_ask=can_ask)
-        self.readiness = Readiness(
-            self.known, self.cluster, self.notifier, self.clock, operator_namespace="remediator-system"
-        )
+        accounts = Accounts(self.cluster, self.clock, operator_namespace="remediator-system")
+        self.readiness = Readiness(self.known, self.cluster, self.notifier, self.clock, accounts)
         for obj in objects:
             self.cluster.add(copy.deepcopy(obj))
 
@@ -151,14 +152,14 @@ async def test_a_runbook_that_goes_takes_its_policies_readiness_along() -> None:
 
 async def test_a_policy_says_where_it_is_wrong_and_which_text_that_is_about() -> None:
     world = World(
-        BOOK, definition(POLICY, "shop", "not-ready", {**yaml.safe_load(POLICY_SPEC), "limits": {"perHour": 3}})
+        BOOK, definition(POLICY, "shop", "not-ready", {**yaml.safe_load(POLICY_SPEC), "limits": {"perHour": 0}})
     )
 
     await world.look()
 
     status, reason, message = world.ready()
     assert (status, reason) == ("False", "Invalid")
-    assert message == "spec.limits.perHour: this version cannot honour it: remove it, or keep the mode at DryRun"
+    assert message == "spec.limits.perHour: must be at least 1, is 0"
     assert dig(world.stored(POLICY, "shop", "not-ready"), "status", "observedGeneration") == 1
 
 
@@ -497,7 +498,7 @@ async def test_a_policy_shows_its_last_ten_runs_and_counts_them_all() -> None:
     await world.look()
     for minute in range(12):
         outcome = {"outcome": "Remediated" if minute % 2 else "Failed"} if minute < 11 else {}
-        world.readiness.note_run(run(f"run-{minute}", minute, **outcome))
+        world.readiness.note_run(noted(run(f"run-{minute}", minute, **outcome)))
 
     written = world.status_writes()
     await world.readiness.write_due()
@@ -517,7 +518,7 @@ async def test_a_policy_shows_its_last_ten_runs_and_counts_them_all() -> None:
 async def test_a_run_that_was_deleted_is_not_counted_any_more() -> None:
     world = World(BOOK, LISTENER)
     await world.look()
-    world.readiness.note_run(run("run-1", 1))
+    world.readiness.note_run(noted(run("run-1", 1)))
     world.readiness.forget_run("shop", "run-1")
     world.clock.advance(timedelta(seconds=10))
 

@@ -101,6 +101,9 @@ def test_a_message_prints_lists_and_maps_as_json() -> None:
         ("one\ntwo ${params.name +}", "spec.text: 2:20: Syntax error"),
         ("${}", "1:3: an expression is missing"),
         ("zones: ${params.zones}", "1:10: a list or map cannot stand inside a text"),
+        ("${now}-" * 101, "at most 100 expressions"),
+        ("${now}" * 2_000, "at most 100 expressions"),
+        ("half a pair \ud800 ${now}", "not valid Unicode"),
         ("x".ljust(20_000, "x"), "a text of at most 16,384 characters"),
     ],
 )

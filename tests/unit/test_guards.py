@@ -10,6 +10,7 @@ from remediator.domain.runs import StepState
 from remediator.domain.verdicts import Allow, Deny, Reason, Wait
 from remediator.engine.facts import Seen
 from remediator.engine.guards import BEFORE_CHANGE, BEFORE_UNDO, Question, first_objection
+from remediator.engine.guards.freshness import target_is_the_same
 from worlds import (
     FIRING,
     NOON,
@@ -51,6 +52,13 @@ def test_what_denies_says_why(world: dict[str, Any], reason: Reason, says: str) 
     assert isinstance(verdict, Deny)
     assert verdict.reason is reason
     assert says in verdict.message
+
+
+def test_a_step_without_a_target_changes_nothing() -> None:
+    verdict = ask(Question(run(), step(target=None), facts()), (target_is_the_same,))
+
+    assert isinstance(verdict, Deny)
+    assert verdict.reason is Reason.TARGET_UNKNOWN
 
 
 def test_a_pod_template_that_was_not_read_when_it_was_diagnosed_is_not_taken_for_the_same() -> None:
@@ -154,6 +162,15 @@ def test_grace_waits_from_the_making_of_the_run() -> None:
     assert verdict.until == NOON + timedelta(minutes=3)
 
 
+def test_a_clock_behind_the_api_servers_does_not_lengthen_the_grace() -> None:
+    from_the_future = replace(run(), created_at=NOON + timedelta(hours=1))
+    begun = from_the_future.status.model_copy(update={"started_at": NOON - timedelta(minutes=6)})
+
+    verdict = ask(Question(replace(from_the_future, status=begun), step(), facts(policy=policy(runbook(), grace="5m"))))
+
+    assert verdict == Allow()
+
+
 def touched(minutes_ago: int, **changes: Any) -> LockState:
     past = PastChange(
         runbook="shop/queue",
@@ -161,6 +178,8 @@ def touched(minutes_ago: int, **changes: Any) -> LockState:
         run="shop/queue-0",
         run_uid="other",
         at=NOON - timedelta(minutes=minutes_ago),
+        made=(NOON - timedelta(minutes=minutes_ago),),
+        outcome="Remediated",
     )
     return LockState("lease", changes=(replace(past, **changes),))
 

@@ -14,15 +14,19 @@ from remediator.domain.objects import POLICY, RUN, RUNBOOK
 from remediator.domain.receipts import Receipt
 from remediator.handlers.definitions import Definitions
 from remediator.handlers.freshness import Freshness, Heard
-from remediator.handlers.health import Health, LoopLag, watch_caches
+from remediator.handlers.health import REMEMBERED_MINUTES, Health, LoopLag, Stalls, watch_caches, watch_leadership
+from remediator.handlers.leadership import Standing
 from remediator.handlers.metrics import IntakeMetrics
 from remediator.handlers.run_index import RunIndex
-from remediator.testing.clock import StoppedClock
+from remediator.testing.clock import NOON, StoppedClock
 from remediator.testing.cluster import FakeCluster
+
+FOLLOWS = Standing("one_1", False, "other_2", 7, NOON, 3)
 
 
 @dataclass
 class Process:
+    health: Health
     clock: StoppedClock
     cluster: FakeCluster
     index: RunIndex
@@ -53,10 +57,11 @@ async def process() -> AsyncIterator[Process]:
     lag, signs = LoopLag(clock, metrics), {"queue": ""}
     freshness = Freshness(cluster, definitions, index, heard)
     watch_caches(metrics, heard, index)
-    health = Health(lag, heard, freshness, metrics, {"queue": lambda: signs["queue"]})
+    watch_leadership(metrics, lambda: FOLLOWS)
+    health = Health(lag, heard, freshness, metrics, lambda: FOLLOWS, {"queue": lambda: signs["queue"]})
     client = TestClient(TestServer(health.application()))
     await client.start_server()
-    yield Process(clock, cluster, index, definitions, lag, metrics, signs, client)
+    yield Process(health, clock, cluster, index, definitions, lag, metrics, signs, client)
     await client.close()
 
 
@@ -64,6 +69,7 @@ async def test_a_process_that_works_is_healthy_even_where_the_api_server_is_not(
     status, content = await process.get("/healthz")
 
     assert status == 200
+    assert content.pop("leader")["holder"] == "other_2"
     assert content == {
         "ok": True,
         "problems": {},
@@ -147,3 +153,47 @@ async def test_metrics_are_prometheus_text(process: Process) -> None:
     assert "remediator_runs_known 0.0" in text
     assert 'remediator_seconds_since_heard{kind="RunbookRun"} 0.5' in text
     assert "remediator_loop_lag_seconds_count 1.0" in text
+
+
+async def test_a_process_that_is_being_stopped_works_and_is_not_ready(process: Process) -> None:
+    await process.sync()
+
+    process.health.stops()
+
+    assert (await process.get("/healthz"))[0] == 200
+    status, said = await process.get("/readyz")
+    assert (status, said["problems"]) == (503, {"process": "it is being stopped"})
+
+
+async def test_it_says_who_leads(process: Process) -> None:
+    _, said = await process.get("/healthz")
+    metrics = await (await process.client.get("/metrics")).text()
+
+    assert said["leader"] == {
+        "self": "one_1",
+        "leads": False,
+        "holder": "other_2",
+        "epoch": 7,
+        "since": "2026-06-01T12:00:00Z",
+        "transitions": 3,
+    }
+    for line in ("remediator_leading 0.0", "remediator_leader_epoch 7.0", "remediator_leader_transitions 3.0"):
+        assert line in metrics.splitlines()
+
+
+async def test_the_longest_stall_is_remembered_for_some_minutes(process: Process) -> None:
+    stalls = Stalls(process.clock, process.metrics)
+    for seconds in (0.03, 0.2, 0.04):
+        stalls.note(seconds)
+
+    text = await (await process.client.get("/metrics")).text()
+    assert "remediator_loop_longest_stall_seconds 0.2" in text
+    assert 'remediator_loop_stall_seconds_bucket{le="0.05"} 2.0' in text
+    assert "remediator_loop_stall_seconds_count 3.0" in text
+
+    for _ in range(3 * REMEMBERED_MINUTES):
+        process.clock.advance(timedelta(minutes=1))
+        stalls.note(0.015)
+    assert stalls.longest_seconds() == 0.015
+    process.clock.advance(timedelta(minutes=REMEMBERED_MINUTES))
+    assert stalls.longest_seconds() == 0.0

@@ -24,12 +24,15 @@ from remediator.engine.begin import Key
 from remediator.handlers.bearer import Tokens
 from remediator.handlers.definitions import Definitions
 from remediator.handlers.freshness import Freshness, Heard
-from remediator.handlers.intake import Intake
+from remediator.handlers.intake import MOST_BYTES_AT_ONCE, Intake
 from remediator.handlers.keeping import Keeper
 from remediator.handlers.metrics import IntakeMetrics
 from remediator.handlers.resolving import Resolver
 from remediator.handlers.run_index import RunIndex
+from remediator.handlers.senders import Senders
 from remediator.handlers.serving import Server
+from remediator.handlers.suspended import SuspendedAlerts
+from remediator.handlers.switch import Switch
 from remediator.handlers.taking import Taker
 from remediator.ports import Cluster
 from remediator.testing.clock import StoppedClock
@@ -76,10 +79,16 @@ class World:
         self.heard.follow(RUN, lambda: self.index.last_event, lambda: self.index.synced)
         cluster, clock = self.seen_by_intake, self.clock
         self.freshness = Freshness(cluster, self.definitions, self.index, self.heard)
-        self.keeper = Keeper(cluster, self.index, clock, operator_namespace=OPERATOR, user="system:serviceaccount:o:r")
-        self.taker = Taker(self.definitions, self.freshness, Resolver(cluster, clock), self.keeper, clock, OPERATOR)
+        self.switch = Switch(cluster, OPERATOR)
+        self.suspended = SuspendedAlerts(cluster, self.switch, clock, OPERATOR)
+        self.keeper = Keeper(
+            cluster, self.index, clock, self.switch, operator_namespace=OPERATOR, user="system:serviceaccount:o:r"
+        )
+        self.taker = Taker(
+            self.definitions, self.freshness, Resolver(cluster, clock), self.keeper, self.suspended, clock, OPERATOR
+        )
         self.metrics = IntakeMetrics(CollectorRegistry())
-        self.intake = Intake(self.taker, Tokens(str(self.tokens), clock), self.metrics, clock)
+        self.intake = Intake(self.taker, Senders(Tokens(str(self.tokens), clock)), self.metrics, clock)
         await self.definitions.load(self.cluster)
         self.watch()
         await self.settle()
@@ -88,6 +97,8 @@ class World:
 
     def watch(self) -> None:
         self.tasks.append(asyncio.create_task(self.cluster.watch(RUN, "", self.index.changed)))
+        self.tasks.append(asyncio.create_task(self.switch.watch()))
+        self.tasks.append(asyncio.create_task(self.suspended.watch()))
         for kind in (RUNBOOK, POLICY):
             self.tasks.append(asyncio.create_task(self.cluster.watch(kind, "", self._saw(kind))))
 
@@ -664,6 +675,51 @@ async def test_without_a_known_token_nothing_is_taken_in(world: World, token: st
     assert world.runs == []
 
 
+async def test_nobodys_call_is_read(world: World) -> None:
+    assert world.client is not None
+    told = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"{"
+        await told.wait()
+
+    answer = await world.client.post("/v1/alerts", data=endless(), headers={"Authorization": "Bearer wrong"})
+    told.set()
+
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_more_than_can_be_held_is_answered_503_and_leaves_room_behind(world: World) -> None:
+    assert world.client is not None
+    at_once = MOST_BYTES_AT_ONCE // MAX_PAYLOAD_BYTES
+    go_on = asyncio.Event()
+
+    async def waiting() -> AsyncIterator[bytes]:
+        yield b" "  # with which the head is sent
+        await go_on.wait()
+        yield a_payload(an_alert())
+
+    async def send() -> int:
+        assert world.client is not None
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        return (await world.client.post("/v1/alerts", data=waiting(), headers=headers)).status
+
+    def sample(name: str, **labels: str) -> float:
+        return world.metrics.registry.get_sample_value(name, labels) or 0
+
+    held = [asyncio.create_task(send()) for _ in range(at_once)]
+    async with asyncio.timeout(20):
+        while sample("remediator_senders_admitted_total", by="Token") < at_once:  # noqa: ASYNC110 - the server does it
+            await asyncio.sleep(0.001)
+    assert (await world.send(an_alert()))[0] == 503
+    assert sample("remediator_notifications_refused_total", reason="Overloaded") == 1
+
+    go_on.set()
+    assert await asyncio.gather(*held) == [200] * at_once
+    assert (await world.send(an_alert()))[0] == 200
+
+
 async def test_a_token_can_be_exchanged_without_losing_an_alert(world: World) -> None:
     (world.tokens / "two").write_text("the-next-one")
     world.clock.advance(timedelta(seconds=10))
@@ -742,7 +798,7 @@ async def test_what_takes_too_long_is_answered_before_the_sender_gives_up(world:
         return await create(*arguments, **named)
 
     world.cluster.create = slow  # type: ignore[method-assign]
-    world.intake._answered_within_seconds = 0.05
+    world.intake._answered_within_seconds = 0.5
 
     assert (await world.send(an_alert()))[0] == 503
 
@@ -792,6 +848,31 @@ async def test_policies_that_cannot_be_asked_for_after_a_silence_are_not_believe
 
 
 # The end
+
+
+async def test_a_call_on_a_kept_connection_that_meets_the_stop_is_stored_or_not_answered_2xx(world: World) -> None:
+    server = Server(world.intake.application(), "127.0.0.1", 0)
+    await server.start()
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
+
+        async def post(name: str) -> str:
+            url = f"http://127.0.0.1:{server.port}/v1/alerts"
+            try:
+                async with session.post(url, data=a_payload(an_alert(name))) as answer:
+                    return name if answer.status == 200 else ""
+            except aiohttp.ClientError:
+                return ""
+
+        await asyncio.gather(*(post(f"before{number}") for number in range(5)))  # which opens connections
+        sending = [asyncio.create_task(post(f"during{number}")) for number in range(5)]
+        await server.stop()
+        answered = {name for name in await asyncio.gather(*sending) if name}
+        late = await post("late")
+
+    await world.keeper.finish()
+    recorded = {identity.digest for identity in world.recorded()}
+    assert late == ""
+    assert all(read_alert(an_alert(name)).identity.digest in recorded for name in answered)
 
 
 async def test_a_stop_answers_what_is_in_flight(world: World) -> None:

@@ -1,6 +1,6 @@
 import asyncio
 
-from remediator.handlers.queue import Key, Queue
+from remediator.handlers.queue import Key, Places, Queue, Work
 
 A, B = ("shop", "a"), ("shop", "b")
 
@@ -8,6 +8,17 @@ A, B = ("shop", "a"), ("shop", "b")
 async def settled() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+def held(seen: list[Key], go: asyncio.Event) -> Work:
+    """Work that is seen to begin, and ends when it may."""
+
+    async def work(key: Key) -> float | None:
+        seen.append(key)
+        await go.wait()
+        return None
+
+    return work
 
 
 async def test_a_key_that_is_added_ten_times_is_worked_on_once() -> None:
@@ -29,12 +40,7 @@ async def test_a_key_that_is_added_while_it_is_worked_on_is_worked_on_once_more_
     seen: list[Key] = []
     go = asyncio.Event()
 
-    async def work(key: Key) -> float | None:
-        seen.append(key)
-        await go.wait()
-        return None
-
-    queue = Queue(work)
+    queue = Queue(held(seen, go))
     queue.add(A)
     await settled()
     queue.add(A)
@@ -137,3 +143,59 @@ async def test_a_stopped_queue_begins_nothing() -> None:
     await asyncio.sleep(0.03)
 
     assert seen == []
+
+
+async def test_news_comes_before_appointments_where_there_are_too_few_places() -> None:
+    seen: list[Key] = []
+    go = asyncio.Event()
+
+    queue = Queue(held(seen, go), workers=1)
+    queue.add(("shop", "working"))
+    await settled()
+    queue.add(A, 0.001)
+    await asyncio.sleep(0.02)
+    queue.add(B)
+    await settled()
+    go.set()
+    await settled()
+
+    assert seen == [("shop", "working"), B, A]
+
+
+async def test_who_is_let_in_last_is_not_left_out() -> None:
+    places = Places(1)
+    seen: list[str] = []
+
+    async def take(name: str, rank: float) -> None:
+        async with places.taken(rank):
+            seen.append(name)
+            await asyncio.sleep(0)
+
+    waits = [
+        asyncio.create_task(take(name, rank)) for name, rank in (("c", 9.0), ("gone", 2.0), ("a", 1.0), ("b", 5.0))
+    ]
+    async with places.taken(0.0):
+        await asyncio.sleep(0)
+        waits[1].cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+    async with places.taken(0.0):
+        seen.append("last")
+
+    assert seen == ["a", "b", "c", "last"]
+
+
+async def test_a_place_that_was_given_to_one_who_is_cancelled_goes_to_the_next() -> None:
+    places = Places(1)
+    seen: list[str] = []
+
+    async def take(name: str) -> None:
+        async with places.taken(0.0):
+            seen.append(name)
+
+    async with places.taken(0.0):
+        one, two = asyncio.create_task(take("one")), asyncio.create_task(take("two"))
+        await asyncio.sleep(0)
+    one.cancel()
+    await asyncio.gather(one, two, return_exceptions=True)
+
+    assert seen == ["two"]

@@ -1,11 +1,15 @@
+import base64
 import json
+from pathlib import Path
 from time import process_time
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from remediator.domain import redaction
 from remediator.domain.redaction import MARKER, Redactor, redact, redact_json
 
 KEY_BODY = "\n".join(f"MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSj{n:02d}AgEAAoIBAQC7VJTUt9Us8cKj" for n in range(12))
@@ -300,19 +304,105 @@ HOSTILE = {
     "flags": " --token",
     "lists": 'tokens: ["a", ',
     "tags": "<password>",
+    "encoded": base64.b64encode(b"password=hunter2 and so on").decode() + " ",
+    "encoded twice": base64.b64encode(base64.b64encode(b"password=hunter2 and so on")).decode() + " ",
+    "encoded without a blank": base64.b64encode(b"password=hunter2 and so on ..").decode(),
+    "blocks": "password: |\n  a\n",
+    "one block": " password: |\n  a\n  b",
+    "commands": "redis-cli -h x ",
+    "calls": '"AUTH" "a" ',
 }
 
 
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE.keys())
 def test_time_grows_linearly_whatever_the_text_is(unit: str) -> None:
-    small, large = unit * (20_000 // len(unit)), unit * (80_000 // len(unit))
-    before = process_time()
-    redact(small)
-    between = process_time()
-    redact(large)
-    after = process_time()
+    def best(text: str) -> float:  # a collection of garbage in between is not the text's
+        took = []
+        for _ in range(3):
+            began = process_time()
+            redact(text)
+            took.append(process_time() - began)
+        return min(took)
 
-    assert after - between < 12 * (between - before) + 0.1
+    small, large = best(unit * (20_000 // len(unit))), best(unit * (80_000 // len(unit)))
+
+    assert large < 12 * small + 0.1
+
+
+class Counting:
+    """A pattern that counts the bytes that it reads."""
+
+    def __init__(self, regex: Any, read: list[int]) -> None:
+        self._regex, self._read = regex, read
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._regex, name)
+
+    def search(self, data: bytes, start: int = 0, end: int | None = None) -> Any:
+        end = len(data) if end is None else end
+        found = self._regex.search(data, start, end)
+        self._read[0] += (end if found is None else found.end()) - start
+        return found
+
+
+def bytes_read(text: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    read = [0]
+    with monkeypatch.context() as patch:
+        patch.setattr(redaction, "_rules", tuple((Counting(regex, read), sign) for regex, sign in redaction._rules))
+        for name in ("_own_form", "_name_or_sign", "_secret_kind"):
+            patch.setattr(redaction, name, Counting(getattr(redaction, name), read))
+        redact(text)
+    return read[0]
+
+
+LOG = '2026-03-01T12:00:00Z level=info msg="request done" path=/v1/items status=200 user=bob password=hunter2\n'
+ENCODED = f"value: {base64.b64encode(b'postgres://shop:hunter2@db/orders').decode()}\n"
+
+
+@pytest.mark.parametrize("unit", [f"{LOG}{ENCODED}{PEM}\n" + LOG * 20, "x"], ids=["a log", "one word"])
+def test_of_a_megabyte_each_byte_is_read_as_often_as_of_a_part(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = unit * (65_536 // len(unit))
+
+    small, large = bytes_read(part, monkeypatch), bytes_read(part * 16, monkeypatch)
+
+    assert small > 0
+    assert large <= 20 * small  # windows overlap
+
+
+CORPUS = yaml.safe_load((Path(__file__).parents[1] / "data" / "secrets.yaml").read_text())
+
+
+@pytest.mark.parametrize("one", CORPUS, ids=[one["name"] for one in CORPUS])
+def test_of_the_corpus_what_must_vanish_vanishes_and_its_neighbours_stay(one: dict[str, Any]) -> None:
+    assert all(text in one["text"] for text in (*one["gone"], *one["stays"])), "the corpus itself"
+
+    redacted = redact(one["text"])
+
+    assert [secret for secret in one["gone"] if secret in redacted] == []
+    assert [text for text in one["stays"] if text not in redacted] == []
+    assert redact(redacted) == redacted
+
+
+def test_the_corpus_vanishes_as_one_text_and_as_the_values_of_an_object() -> None:
+    text = redact("\n".join(one["text"] for one in CORPUS))
+    value = json.dumps(redact_json({f"line{n}": [one["text"]] for n, one in enumerate(CORPUS)}))
+
+    assert [secret for one in CORPUS for secret in one["gone"] if secret in text or secret in value] == []
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_secret_in_base64_is_gone_and_other_base64_stays(depth: int) -> None:
+    secret, other = b"postgres://shop:hunter2@db/orders", b"a greeting to all who read this text"
+    for _ in range(depth):
+        secret, other = base64.b64encode(secret), base64.b64encode(other)
+
+    assert redact(f"a {secret.decode()} b {other.decode()} c") == f"a [redacted] b {other.decode()} c"
+
+
+def test_base64_whose_end_was_cut_off_is_seen_through() -> None:
+    encoded = base64.b64encode(b"postgres://shop:hunter2@db/\xc3\xa4\xc3\xa4").decode().rstrip("=")
+
+    assert all(redact(f"a {encoded[: len(encoded) - cut]}") == "a [redacted]" for cut in range(6))
 
 
 def test_patterns_of_ones_own_are_added() -> None:

@@ -40,6 +40,12 @@ def a_run(
     return found if status is None else {**found, "status": status}
 
 
+def covered(fingerprint: str, generation: int = 0) -> Any:
+    """What a run answers for an older one."""
+    found = {"heardAt": "2026-06-01T12:00:00Z", "identities": Identities.of([an_alert(fingerprint)]).encode()}
+    return {**found, "policyUid": "p", "policyGeneration": generation} if generation else found
+
+
 @pytest.fixture
 def clock() -> StoppedClock:
     return StoppedClock()
@@ -63,14 +69,15 @@ async def test_an_open_run_is_kept_whole_enough_to_attach_to(index: RunIndex) ->
 
 async def test_of_an_ended_run_only_what_coverage_reads_is_kept(index: RunIndex) -> None:
     await index.changed(
-        "ADDED", a_run(status={"outcome": "Remediated", "covered": Identities.of([an_alert("z")]).encode()})
+        "ADDED", a_run(status={"outcome": "Remediated", "covered": [covered("y", generation=2), covered("z")]})
     )
 
     (run,) = index.of(KEY)
     assert run.outcome is RunOutcome.REMEDIATED
     assert run.alerts is None
     assert run.recorded.covers(an_alert())
-    assert run.folded.covers(an_alert("z"))
+    assert run.folded == Identities.of([an_alert("z")])
+    assert run.folded_until == ((PolicyVersion("p", 2), Identities.of([an_alert("y")])),)
 
 
 async def test_alerts_that_were_attached_count_more_than_those_that_opened(index: RunIndex) -> None:
@@ -195,3 +202,32 @@ async def test_a_run_that_may_begin_counts_as_taken_on_before_its_record_says_so
     assert first is not None
     assert isinstance(index.admission(first), Supersede)
     assert index.admission(second) == Admit()
+
+
+async def test_a_run_that_is_listed_once_more_is_confirmed_by_it(index: RunIndex, clock: StoppedClock) -> None:
+    index.put(a_run())
+    await index.changed("ADDED", a_run())
+
+    clock.advance(timedelta(seconds=2 * UNCONFIRMED_SECONDS))
+
+    assert [run.number for run in index.of(KEY)] == [1]
+
+
+async def test_one_version_of_another_run_of_the_name_is_another_run(index: RunIndex) -> None:
+    await index.changed("ADDED", a_run(uid="first"))
+
+    await index.changed("MODIFIED", a_run(uid="second"))
+
+    assert [run.uid for run in index.of(KEY)] == ["second"]
+
+
+async def test_the_one_that_was_put_in_again_counts_from_then_on(index: RunIndex, clock: StoppedClock) -> None:
+    index.put(a_run(1, uid="first"))
+    clock.advance(timedelta(seconds=UNCONFIRMED_SECONDS - 1))
+    index.put(a_run(2))
+    index.put(a_run(1, uid="second"))
+
+    clock.advance(timedelta(seconds=2))
+    assert [run.uid for run in index.of(KEY)] == ["second", "uid-2"]
+    clock.advance(timedelta(seconds=UNCONFIRMED_SECONDS))
+    assert index.of(KEY) == ()

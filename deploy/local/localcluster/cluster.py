@@ -29,7 +29,8 @@ from localcluster.state import Facts, State
 # Servers beside a cluster: when one of them ends, the cluster is none the worse.
 BESIDE = (guard.LABEL, "exporter", "prometheus", "alertmanager")
 ATTEMPTS = 3
-CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
+CONTROL_PLANE = ("etcd", "kube-apiserver", *CONTROLLERS, "kubectl")
 
 
 class Cluster:
@@ -59,6 +60,7 @@ class Cluster:
         real: int = 0,
         simulated: int = 1,
         metrics: bool = False,
+        controllers: bool = True,
         progress: Progress = say_nothing,
         keep: bool = False,
     ) -> Self:
@@ -67,6 +69,9 @@ class Cluster:
 
         It ends with the calling process, however that ends, unless `keep` is true or it ran already. What
         could not be had (simulated nodes without kwok, `top` without a bridge) is said through `progress`.
+
+        Without `controllers` it is etcd and the API server alone, with no nodes: nothing else then takes the
+        time that is being measured.
 
         Raises:
             NotAvailable: with one sentence, where this machine cannot do it; nothing is left behind.
@@ -90,7 +95,10 @@ class Cluster:
                 try:
                     if not keep:
                         guard.start_guard(state)
-                    bring_up(state, facts, found, real, simulated, metrics, progress)
+                    if controllers:
+                        bring_up(state, facts, found, real, simulated, metrics, progress)
+                    else:
+                        bring_up(state, facts, found, 0, 0, False, progress, controllers=False)
                     return cls(state, facts, already_running=False)
                 except BaseException as failure:
                     take_down(state)
@@ -144,7 +152,7 @@ class Cluster:
     @property
     def has_controllers(self) -> bool:
         """False where only an API server runs: nothing makes service accounts, schedules or scales."""
-        return self.facts.source != Source.ENVTEST
+        return self.facts.source != Source.ENVTEST and self.facts.controllers
 
     @property
     def api(self) -> Api:
@@ -175,12 +183,12 @@ class Cluster:
         """A kubeconfig of whoever bears the token; `name` is only the file's."""
         return with_token(self.state.kubeconfigs / f"token-{name}.yaml", self.server, self.ca_file, token)
 
-    def service_account_token(self, namespace: str, name: str, *, seconds: int = 3600) -> str:
-        """A token of the service account, as the kubelet would ask for it."""
+    def service_account_token(self, namespace: str, name: str, *, seconds: int = 3600, audience: str = "") -> str:
+        """A token of the service account, as the kubelet would ask for it; for the API server if for nobody else."""
         request = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
-            "spec": {"expirationSeconds": seconds},
+            "spec": {"expirationSeconds": seconds, **({"audiences": [audience]} if audience else {})},
         }
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         return str(self.api.call("POST", path, request)["status"]["token"])
@@ -232,13 +240,24 @@ def prepare(*, real: bool, metrics: bool, progress: Progress = say_nothing) -> N
 
 
 def bring_up(
-    state: State, facts: Facts, found: Found, real: int, simulated: int, metrics: bool, progress: Progress
+    state: State,
+    facts: Facts,
+    found: Found,
+    real: int,
+    simulated: int,
+    metrics: bool,
+    progress: Progress,
+    *,
+    controllers: bool = True,
 ) -> None:
     """Everything that was asked for runs, or is said not to."""
     if found.source in (Source.EXTERNAL, Source.KIND):
         borrow(state, facts, found, progress)
         return
+    facts.controllers = controllers
     programs = _programs(found, real, simulated, metrics, progress)
+    if not controllers:
+        programs = {name: path for name, path in programs.items() if name not in CONTROLLERS}
     facts.programs = {name: str(path) for name, path in programs.items()}
     plane = ControlPlane(state, facts, programs)
     plane.start()

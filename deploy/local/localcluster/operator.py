@@ -5,6 +5,7 @@ It gets exactly the token that its pod would get, so a missing or superfluous pe
 process is ended with `stop` (as Kubernetes does), `kill` (as a machine does) and `freeze`.
 """
 
+import base64
 import json
 import os
 import secrets
@@ -14,19 +15,21 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from localcluster.cluster import Cluster
-from localcluster.errors import StartFailed
+from localcluster.errors import CommandFailed, StartFailed
 from localcluster.processes import forget, moments, record
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 NAMESPACE = "remediator-system"
 ACCOUNT = "remediator"
 TENANT_ACCOUNT = "remediator-runs"
+LEASE_SECONDS = 10  # a machine that does other things too is not to lose it by that
 
 
 def install(cluster: Cluster, endpoints: Mapping[str, str] | None = None) -> None:
@@ -46,8 +49,26 @@ def install(cluster: Cluster, endpoints: Mapping[str, str] | None = None) -> Non
     cluster.run_kubectl("replace", "-f", "-", input=json.dumps(configuration))
 
 
-def open_namespace(cluster: Cluster, namespace: str, allow: list[str]) -> None:
-    """The namespace's runs may read and make these changes, as the account `remediator-runs`."""
+def forget_leaders(cluster: Cluster) -> None:
+    """
+    Nobody has ever led in this cluster: whatever carries runs on without standing for the Lease may do so.
+
+    What protects the epoch goes first, and comes back with the next `install`.
+    """
+    kind, name = "validatingadmissionpolicybinding", "leader-epoch.remediator.dev"
+    cluster.run_kubectl("delete", kind, name, "--ignore-not-found")
+    for _ in moments(10, 0.2):
+        with suppress(CommandFailed):  # until the API server has heard that the policy is not bound any more
+            cluster.run_kubectl("delete", "configmap", "leader-epoch", "-n", NAMESPACE, "--ignore-not-found")
+            return
+
+
+def open_namespace(cluster: Cluster, namespace: str, allow: list[str], **more: Any) -> None:
+    """
+    The namespace's runs may read and make these changes, as the account `remediator-runs`.
+
+    `more` is what else the Guardrail says.
+    """
     rendered = cluster.run_kubectl("kustomize", str(REPOSITORY / "deploy/overlays/namespace-changes"))
     manifests = [one for one in yaml.safe_load_all(rendered) if one]
     for manifest in manifests:
@@ -59,12 +80,17 @@ def open_namespace(cluster: Cluster, namespace: str, allow: list[str]) -> None:
         if manifest["kind"] == "Guardrail":
             manifest["metadata"]["name"] = namespace
             selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
-            manifest["spec"] = {"namespaceSelector": selector, "allow": allow}
+            manifest["spec"] = {"namespaceSelector": selector, "allow": allow, **more}
     cluster.run_kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
 
 
 class Operator:
-    """One operator process; `url` is where it takes alerts, `health_url` where it says how it is."""
+    """
+    One operator process; `url` is where it takes alerts, `health_url` where it says how it is.
+
+    Several may run side by side, each under its own name; one of them leads. After one that was killed the
+    next waits for the Lease to run out, which is shorter here than in an installation.
+    """
 
     def __init__(
         self,
@@ -85,6 +111,8 @@ class Operator:
         (self._folder / "intake" / "token").write_text(self.token)
         self._label = name if name == "operator" else f"operator-{name}"
         self.log = self._folder / "log"
+        self.credential = ""
+        """By which the API server's audit log tells this process from others of the same account."""
         self.process: subprocess.Popen[bytes] | None = None
         self.intake_port = 0
         self.health_port = 0
@@ -116,6 +144,8 @@ class Operator:
             "REMEDIATOR_INTAKE_PORT": str(self.intake_port),
             "REMEDIATOR_HEALTH_PORT": str(self.health_port),
             "REMEDIATOR_INTAKE_TOKEN_PATH": str(self._folder / "intake"),
+            "REMEDIATOR_REPLICA": self.name,
+            "REMEDIATOR_LEASE_SECONDS": str(LEASE_SECONDS),
             **self._environment,
         }
         with self.log.open("ab") as log:
@@ -130,6 +160,7 @@ class Operator:
             self._learn_ports(begin)
             if self.health_port and self.is_ready():
                 return self
+        self.kill()  # it might come to lead later, when nobody expects it
         raise StartFailed(f"the operator is not ready after {ready_within_seconds:g}s: {self._said(begin)}")
 
     def is_ready(self) -> bool:
@@ -139,6 +170,23 @@ class Operator:
                 return bool(answer.status == 200)
         except (OSError, urllib.error.URLError):
             return False
+
+    def leader(self) -> dict[str, Any]:
+        """What it knows of who leads: `leads` says whether it is itself, `epoch` which leader that is."""
+        try:
+            with urllib.request.urlopen(f"{self.health_url}/healthz", timeout=5) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as unhealthy:  # one that was frozen is late, and says so
+            text = unhealthy.read()
+        said: dict[str, Any] = json.loads(text)["leader"]
+        return said
+
+    def wait_until_it_leads(self, within_seconds: float = 40) -> "Operator":
+        """It carries runs on when this returns."""
+        for _ in moments(within_seconds, 0.05):
+            if self.leader()["leads"]:
+                return self
+        raise StartFailed(f"the operator {self.name} does not lead after {within_seconds:g}s: {self.leader()}")
 
     def post(self, payload: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         """Status and answer of one notification, as Alertmanager would send it."""
@@ -205,6 +253,7 @@ class Operator:
 
     def _kubeconfig(self) -> Path:
         token = self.cluster.service_account_token(NAMESPACE, ACCOUNT, seconds=7200)
+        self.credential = _credential(token)
         path = self.cluster.kubeconfig_for_token(self.name, token)
         if self._server != self.cluster.server:
             path.write_text(path.read_text().replace(self.cluster.server, self._server))
@@ -222,3 +271,10 @@ class Operator:
         with self.log.open("rb") as log:
             log.seek(begin)
             return log.read()[-1500:].decode(errors="replace")
+
+
+def _credential(token: str) -> str:
+    """What the audit log calls a service account's token."""
+    payload = token.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return f"JTI={claims['jti']}"

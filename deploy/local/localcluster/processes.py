@@ -7,6 +7,7 @@ by the system; a process is ours only if both agree, so `down` never stops a str
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,8 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from localcluster.errors import CommandFailed, NotAvailable, StartFailed
+
+PORTS: Final = range(15_000, 30_000)
+"""Below the node ports of Kubernetes, and below what Linux (from 32768) and macOS (from 49152) give to clients."""
 
 # Children that this process started: it has to collect their exit codes, or they stay as zombies.
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -42,8 +47,10 @@ def start_time(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # Z and X: it has ended, and only its exit code waits to be collected.
-    return None if fields[0] in "ZX" else fields[19]
+    # Z and X: it has ended, and only its exit code waits to be collected; but while any thread is still at a write
+    # to the disk, what the process listens on is taken.
+    has_ended = fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1)
+    return None if has_ended else fields[19]
 
 
 def is_running(process: Process) -> bool:
@@ -165,15 +172,21 @@ def run(command: Sequence[str | Path], *, stdin: str | None = None, env: Mapping
 
 def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
     """
-    Ports that nobody listens on.
+    Ports that nobody listens on, and that no outgoing connection is given.
 
-    Somebody else may take one before its server does: whoever starts a server tries again with others.
+    A server that is stopped and started again at its address would else find it taken now and then. Somebody
+    else may take one before its server does: whoever starts a server tries again with others.
     """
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((address, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        found: list[int] = []
+        for port in random.sample(PORTS, len(PORTS)):
+            if len(found) == count:
+                return found
+            one = held.enter_context(socket.socket())
+            with suppress(OSError):
+                one.bind((address, port))
+                found.append(port)
+        raise NotAvailable(f"no {count} ports from {PORTS.start} to {PORTS.stop - 1} are free on {address}")
 
 
 def write_atomically(file: Path, text: str, *, mode: int = 0o600) -> None:

@@ -36,6 +36,7 @@ class Facts:
     real: list[str] = field(default_factory=list)
     simulated: int = 0
     metrics: bool = False
+    controllers: bool = True
     complete: bool = False
     programs: dict[str, str] = field(default_factory=dict)
     system_settings: dict[str, str] = field(default_factory=dict)

@@ -26,7 +26,7 @@ from remediator.domain.json import Object
 from remediator.domain.objects import Target
 from remediator.domain.outcomes import Outcome
 from remediator.domain.verdicts import Reason, Refusal
-from remediator.ports import Cluster, Metrics, Notifier
+from remediator.ports import Cluster, Metrics, Notifier, Web
 
 P = TypeVar("P", bound=Parameters, contravariant=True)
 
@@ -64,11 +64,13 @@ class Reader:
     """
     Through whose eyes a diagnostic looks, and at what.
 
-    `cluster` already acts as the policy's account. `alert` is None for a run without one.
+    `cluster` already acts as the policy's account, and `web` reaches what the fence of the run's target
+    allows. `alert` is None for a run without one.
     """
 
     cluster: Cluster
     metrics: Metrics
+    web: Web
     target: Target
     now: datetime
     namespace: str

@@ -13,27 +13,36 @@ from remediator.actions.base import AnyAction, ChangeAction, Demanding, Diagnost
 from remediator.actions.diagnostics.describe import Describe
 from remediator.actions.diagnostics.events import Events
 from remediator.actions.diagnostics.get import Get
+from remediator.actions.diagnostics.http_get import HttpGet
 from remediator.actions.diagnostics.logs import Logs
+from remediator.actions.diagnostics.probe import Probe
 from remediator.actions.diagnostics.promql import Promql
 from remediator.actions.diagnostics.rollout_history import RolloutHistory
 from remediator.actions.diagnostics.top import Top
 from remediator.actions.messages.escalate import Escalate
 from remediator.actions.messages.notify import Notify
+from remediator.actions.remediation.cordon import Cordon
 from remediator.actions.remediation.delete_pod import DeletePod
+from remediator.actions.remediation.drain import Drain
 from remediator.actions.remediation.restart import Restart
 from remediator.actions.remediation.rollback import Rollback
 from remediator.actions.remediation.scale import Scale
 from remediator.actions.remediation.set_env import SetEnv
+from remediator.actions.remediation.uncordon import Uncordon
 from remediator.domain.actions import ActionClass, ActionInfo, Output, Parameters, Permission
 
 ACTIONS: Final[Mapping[str, AnyAction]] = {
+    "cordon": Cordon(),
     "deletePod": DeletePod(),
     "describe": Describe(),
+    "drain": Drain(),
     "escalate": Escalate(),
     "events": Events(),
     "get": Get(),
+    "httpGet": HttpGet(),
     "logs": Logs(),
     "notify": Notify(),
+    "probe": Probe(),
     "promql": Promql(),
     "restart": Restart(),
     "rollback": Rollback(),
@@ -41,6 +50,7 @@ ACTIONS: Final[Mapping[str, AnyAction]] = {
     "scale": Scale(),
     "setEnv": SetEnv(),
     "top": Top(),
+    "uncordon": Uncordon(),
 }
 
 _NEEDED_FOR: Final[Mapping[tuple[str, str], frozenset[str]]] = {

@@ -17,9 +17,10 @@ from typing import Final
 import aiohttp
 
 from remediator.adapters.endpoints import Endpoint
-from remediator.domain.alerts import Alert, fingerprint_of, read_alert
+from remediator.adapters.outgoing import configured_socket
+from remediator.domain.alerts import Alert, read_alert
 from remediator.domain.errors import InvalidPayload, Unavailable
-from remediator.domain.json import JSON, dig, dig_list, dig_object
+from remediator.domain.json import JSON, Object, dig, dig_list
 from remediator.domain.redaction import redact
 from remediator.ports import Firing
 
@@ -33,88 +34,22 @@ PLAIN: Final = re.compile(r"[A-Za-z0-9_ .:/@=+-]*")
 ALWAYS_COMPARED: Final = ("alertname", "namespace")
 
 
-class AlertSources:
-    """
-    `ports.AlertSource` over several Alertmanagers, or one Prometheus where none of them answers.
+class HttpAlerts:
+    """GETs of JSON, bounded in size and time; a failure of any kind is Unavailable."""
 
-    Firing on any is firing. `Firing.alerts` is None only where nobody answered.
-    """
-
-    def __init__(
-        self,
-        alertmanagers: Sequence[Endpoint] = (),
-        prometheus: Endpoint | None = None,
-        *,
-        ask_seconds: float = ASK_SECONDS,
-    ) -> None:
-        self._alertmanagers = tuple(alertmanagers)
-        self._prometheus = prometheus
+    def __init__(self, ask_seconds: float) -> None:
         self._ask_seconds = ask_seconds
         self._session: aiohttp.ClientSession | None = None
-
-    @property
-    def configured(self) -> bool:
-        return bool(self._alertmanagers) or self._prometheus is not None
-
-    async def firing(self, matching: Mapping[str, str]) -> Firing:
-        answers = await asyncio.gather(
-            *(self._of_alertmanager(endpoint, matching) for endpoint in self._alertmanagers),
-            return_exceptions=True,
-        )
-        told = [answer for answer in answers if not isinstance(answer, BaseException)]
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, Unavailable):
-                raise answer
-        if told:
-            silent = len(answers) - len(told)
-            source = "Alertmanager" + (f" ({silent} of {len(answers)} did not answer)" if silent else "")
-            return Firing(_merged(alert for alerts in told for alert in alerts), source)
-        why = "; ".join(str(answer) for answer in answers)
-        if self._prometheus is not None:
-            try:
-                return Firing(await self._of_prometheus(self._prometheus, matching), "Prometheus")
-            except Unavailable as wrong:
-                why = "; ".join(part for part in (why, str(wrong)) if part)
-        return Firing(None, why or "neither Alertmanager nor Prometheus is configured")
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None
 
-    async def _of_alertmanager(self, endpoint: Endpoint, matching: Mapping[str, str]) -> tuple[Alert, ...]:
-        params = [("active", "true"), ("silenced", "true"), ("inhibited", "true"), ("unprocessed", "true")]
-        params += [("filter", f'{n}="{v}"') for n, v in sorted(matching.items()) if PLAIN.fullmatch(n + v)]
-        answer = await self._get("Alertmanager", endpoint, "/api/v2/alerts", params)
-        if not isinstance(answer, list):
-            raise Unavailable("Alertmanager: the answer is not a list")
-        found = _alerts({**alert, "status": "firing"} for alert in answer if isinstance(alert, dict))
-        # asked again here, for the values that were left out and for a proxy that drops the filter
-        return tuple(a for a in found if all(a.labels.get(name, "") == value for name, value in matching.items()))
-
-    async def _of_prometheus(self, endpoint: Endpoint, matching: Mapping[str, str]) -> tuple[Alert, ...]:
-        answer = await self._get("Prometheus", endpoint, "/api/v1/alerts", [])
-        if dig(answer, "status") != "success":
-            raise Unavailable("Prometheus: the answer is no list of alerts")
-        found = _alerts(
-            {
-                "status": "firing",
-                "labels": alert.get("labels"),
-                "annotations": alert.get("annotations"),
-                "startsAt": alert.get("activeAt"),
-                "fingerprint": fingerprint_of(
-                    {name: str(value) for name, value in dig_object(alert, "labels").items()}
-                ),
-            }
-            for alert in dig_list(answer, "data", "alerts")
-            if alert.get("state") == "firing"
-        )
-        return tuple(alert for alert in found if _may_be(alert, matching))
-
-    async def _get(self, name: str, endpoint: Endpoint, path: str, params: Sequence[tuple[str, str]]) -> JSON:
+    async def get(self, name: str, endpoint: Endpoint, path: str, params: Sequence[tuple[str, str]]) -> JSON:
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit_per_host=4),
+                connector=aiohttp.TCPConnector(limit_per_host=4, socket_factory=configured_socket),
                 trust_env=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
@@ -140,19 +75,112 @@ class AlertSources:
                 return found
         except TimeoutError as wrong:
             raise Unavailable(f"{name} did not answer within {self._ask_seconds:g}s") from wrong
-        except (aiohttp.ClientError, OSError, ValueError) as wrong:
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as wrong:
             raise Unavailable(f"{name} cannot be asked: {redact(str(wrong))[:300]}") from wrong
 
 
-def _alerts(raw: Iterable[JSON]) -> list[Alert]:
+class AlertSources:
+    """
+    `ports.AlertSource` over several Alertmanagers, or one Prometheus where none of them answers.
+
+    Firing on any is firing. `Firing.alerts` is None only where nobody answered.
+    """
+
+    def __init__(
+        self,
+        alertmanagers: Sequence[Endpoint] = (),
+        prometheus: Endpoint | None = None,
+        *,
+        ask_seconds: float = ASK_SECONDS,
+    ) -> None:
+        self._alertmanagers = tuple(alertmanagers)
+        self._prometheus = prometheus
+        self._http = HttpAlerts(ask_seconds)
+
+    @property
+    def configured(self) -> bool:
+        return bool(self._alertmanagers) or self._prometheus is not None
+
+    async def firing(self, matching: Mapping[str, str]) -> Firing:
+        answers = await asyncio.gather(
+            *(self._of_alertmanager(endpoint, matching) for endpoint in self._alertmanagers),
+            return_exceptions=True,
+        )
+        told = [answer for answer in answers if not isinstance(answer, BaseException)]
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, Unavailable):
+                raise answer
+        if told:
+            silent = len(answers) - len(told)
+            source = "Alertmanager" + (f" ({silent} of {len(answers)} did not answer)" if silent else "")
+            return Firing(merged(alert for alerts in told for alert in alerts), source)
+        why = "; ".join(str(answer) for answer in answers)
+        if self._prometheus is not None:
+            try:
+                return Firing(await self._of_prometheus(self._prometheus, matching), "Prometheus")
+            except Unavailable as wrong:
+                why = "; ".join(part for part in (why, str(wrong)) if part)
+        return Firing(None, why or "neither Alertmanager nor Prometheus is configured")
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def _of_alertmanager(self, endpoint: Endpoint, matching: Mapping[str, str]) -> tuple[Alert, ...]:
+        params = [("active", "true"), ("silenced", "true"), ("inhibited", "true"), ("unprocessed", "true")]
+        params += [("filter", f'{n}="{v}"') for n, v in sorted(matching.items()) if PLAIN.fullmatch(n + v)]
+        answer = await self._http.get("Alertmanager", endpoint, "/api/v2/alerts", params)
+        if not isinstance(answer, list):
+            raise Unavailable("Alertmanager: the answer is not a list")
+        raw = ({**alert, "status": "firing"} if isinstance(alert, dict) else alert for alert in answer)
+        found = _alerts("Alertmanager", raw, matching)
+        # asked again here, for the values that were left out and for a proxy that drops the filter
+        return tuple(a for a in found if all(a.labels.get(name, "") == value for name, value in matching.items()))
+
+    async def _of_prometheus(self, endpoint: Endpoint, matching: Mapping[str, str]) -> tuple[Alert, ...]:
+        answer = await self._http.get("Prometheus", endpoint, "/api/v1/alerts", [])
+        if dig(answer, "status") != "success":
+            raise Unavailable("Prometheus: the answer is no list of alerts")
+        firing = (rule_alert(one) for one in dig_list(answer, "data", "alerts") if one.get("state") == "firing")
+        found = _alerts("Prometheus", firing, matching)
+        return tuple(alert for alert in found if _may_be(alert, matching))
+
+
+def _alerts(source: str, raw: Iterable[JSON], matching: Mapping[str, str]) -> list[Alert]:
+    """
+    The alerts that can be read.
+
+    Raises Unavailable where one that cannot be may be one that is asked for: without it, what fires would
+    look resolved. Others are passed over: one sender's mistake must not hide everybody's.
+    """
     found = []
     for alert in raw:
         try:
             found.append(read_alert(alert))
         except InvalidPayload as wrong:
-            # one that cannot be read must not hide the others
+            if _may_be_asked_for(alert, matching):
+                raise Unavailable(
+                    f"{source}: an alert of its list cannot be read: {redact(str(wrong))[:300]}"
+                ) from wrong
             log.warning("alert passed over", extra={"error": str(wrong)})
     return found
+
+
+def _may_be_asked_for(alert: JSON, matching: Mapping[str, str]) -> bool:
+    labels = dig(alert, "labels")
+    known = (
+        {name: value for name, value in labels.items() if isinstance(value, str)} if isinstance(labels, dict) else {}
+    )
+    return all(known.get(name, value) == value for name, value in matching.items())
+
+
+def rule_alert(alert: Object) -> Object:
+    """An alert of Prometheus' own list under Alertmanager's field names; who reads it computes the fingerprint."""
+    return {
+        "status": "firing",
+        "labels": alert.get("labels"),
+        "annotations": alert.get("annotations"),
+        "startsAt": alert.get("activeAt"),
+    }
 
 
 def _may_be(alert: Alert, matching: Mapping[str, str]) -> bool:
@@ -167,7 +195,7 @@ def _may_be(alert: Alert, matching: Mapping[str, str]) -> bool:
     )
 
 
-def _merged(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
+def merged(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
     """Each fingerprint once, with its earliest start: two Alertmanagers need not have heard of it together."""
     found: dict[str, Alert] = {}
     for alert in alerts:

@@ -9,15 +9,16 @@ field that the API server drops in silence would be a record that was never made
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
 from remediator.adapters.discovery import SECRET, Discovery
-from remediator.adapters.kube import JSON_PATCH_TYPE, Expired, KubeApi, TooLarge
+from remediator.adapters.kube import JSON_PATCH_TYPE, Expired, KubeApi, Protected, TooLarge
 from remediator.adapters.watching import follow
 from remediator.domain.actions import Permission
+from remediator.domain.changes import FIELD_MANAGER
 from remediator.domain.errors import NotFound, Rejected, Unavailable
 from remediator.domain.json import JSON, Object, dig, dig_list, dig_object, dig_text
 from remediator.domain.objects import Kind, ObjectRef
@@ -26,7 +27,6 @@ from remediator.ports import Identity, Listing, LogText
 Items: TypeAlias = list[Object]
 """Inside the class, `list` is the method."""
 
-FIELD_MANAGER: Final = "remediator"
 LIMIT: Final = 500
 PAGE: Final = 1_000
 MAX_LOG_TRANSFER_BYTES: Final = 64 * 1024 * 1024
@@ -81,7 +81,7 @@ class KubeCluster:
     async def _listed(self, kind: Kind, namespace: str, labels: str, fields: str, limit: int) -> Listing:
         path, token, page = collection(kind, namespace), "", PAGE
         items: Items = []
-        params = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
+        params = selectors(labels=labels, fields=fields)
         # One more than wanted: with a selector, the API server hands out a token at the limit whether or
         # not anything behind it matches, so only a further object shows that the list was cut.
         while len(items) <= limit:
@@ -101,6 +101,19 @@ class KubeCluster:
                 break
         # kinds without paging, such as PodMetrics, answer with everything
         return Listing(tuple(items[:limit]), truncated=len(items) > limit)
+
+    async def pages(
+        self, kind: Kind, namespace: str = "", *, labels: str = "", size: int = PAGE
+    ) -> AsyncIterator[tuple[Object, ...]]:
+        params = {**selectors(labels=labels, fields=""), "limit": str(size)}
+        token = ""
+        while True:
+            asked = {**params, "continue": token} if token else params
+            answer = await self._api.json("GET", collection(kind, namespace), params=asked, headers=self._headers)
+            yield tuple(dig_list(answer, "items"))
+            token = dig_text(answer, "metadata", "continue")
+            if not token:
+                return
 
     async def logs(
         self,
@@ -182,22 +195,37 @@ class KubeCluster:
         resource_version: str = "",
         dry_run: bool = False,
     ) -> None:
-        preconditions: Object = {}
-        if uid:
-            preconditions["uid"] = uid
-        if resource_version:
-            preconditions["resourceVersion"] = resource_version
-        options: Object = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            # Jobs would otherwise leave their pods behind
-            "propagationPolicy": "Background",
-        }
-        if preconditions:
-            options["preconditions"] = preconditions
+        options = delete_options(uid, resource_version)
+        # Jobs would otherwise leave their pods behind
+        options["propagationPolicy"] = "Background"
         if dry_run:
             options["dryRun"] = ["All"]
         await self._api.json("DELETE", await self._path(ref), body=options, headers=self._headers)
+
+    async def evict(
+        self,
+        pod: ObjectRef,
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        grace_seconds: int | None = None,
+        dry_run: bool = False,
+    ) -> bool:
+        options = delete_options(uid, resource_version)
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        eviction: Object = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"namespace": pod.namespace, "name": pod.name},
+            "deleteOptions": options,
+        }
+        path = await self._path(pod, "eviction")
+        try:
+            await self._api.json("POST", path, params=write_params(dry_run), body=eviction, headers=self._headers)
+        except Protected:
+            return False
+        return True
 
     async def allowed(self, permission: Permission, namespace: str, name: str = "") -> tuple[bool, str]:
         answers = await asyncio.gather(*(self._review(permission, verb, namespace, name) for verb in permission.verbs))
@@ -240,8 +268,23 @@ class KubeCluster:
     async def kind(self, text: str) -> Kind:
         return await self._discovery.kind(text)
 
-    async def watch(self, kind: Kind, namespace: str, changed: Callable[[str, Object], Awaitable[None]]) -> None:
-        await follow(self._api, collection(kind, namespace), self._headers, kind, changed)
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str,
+        changed: Callable[[str, Object], Awaitable[None]],
+        *,
+        labels: str = "",
+        fields: str = "",
+    ) -> None:
+        await follow(
+            self._api,
+            collection(kind, namespace),
+            self._headers,
+            kind,
+            changed,
+            selectors(labels=labels, fields=fields),
+        )
 
     async def _path(self, ref: ObjectRef, sub: str = "") -> str:
         if ref.group == "" and ref.kind == SECRET.kind:
@@ -266,6 +309,14 @@ def impersonation(identity: Identity) -> dict[str, str]:
     return headers
 
 
+def delete_options(uid: str, resource_version: str) -> Object:
+    """DeleteOptions under these preconditions."""
+    options: Object = {"apiVersion": "v1", "kind": "DeleteOptions"}
+    given: Object = {"uid": uid, "resourceVersion": resource_version}
+    preconditions: Object = {key: value for key, value in given.items() if value}
+    return {**options, "preconditions": preconditions} if preconditions else options
+
+
 def collection(kind: Kind, namespace: str) -> str:
     """The path of all objects of a kind, in one namespace or in all."""
     root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
@@ -274,11 +325,21 @@ def collection(kind: Kind, namespace: str) -> str:
 
 
 def member(kind: Kind, ref: ObjectRef, sub: str = "") -> str:
-    """The path of one object; names are escaped, so that none can point elsewhere."""
+    """
+    The path of one object; names are escaped, so that none can point elsewhere.
+
+    Points need no escape, and a client takes `..` for the collection above: no object has such a name.
+    """
+    if {ref.name, ref.namespace} & {".", ".."}:
+        raise Rejected(f"{ref}: no object has such a name")
     if not ref.name or (kind.namespaced and not ref.namespace):
         # without a name the path is the collection's, and DELETE on that deletes everything
         raise Rejected(f"{ref}: a name and, where the kind has one, a namespace are needed")
     return f"{collection(kind, ref.namespace)}/{quote(ref.name, safe='')}" + (f"/{sub}" if sub else "")
+
+
+def selectors(*, labels: str, fields: str) -> dict[str, str]:
+    return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
 
 
 def write_params(dry_run: bool) -> dict[str, str]:

@@ -2,7 +2,9 @@
 Evidence in ConfigMaps: compressed, immutable, and gone with the run that owns it.
 
 The name follows from the run and the content, so that keeping the same thing twice, after a crash
-between the write and its record, stores it once.
+between the write and its record, stores it once. The name also tells on loading whether it is still that
+content: who may write ConfigMaps in the namespace could have put something else in its place, and a decision
+may rest on it.
 """
 
 import asyncio
@@ -16,7 +18,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from remediator.domain.errors import AlreadyExists, NotFound, Unavailable
-from remediator.domain.json import JSON, Object, dig_text
+from remediator.domain.json import JSON, Object, dig_list, dig_text
 from remediator.domain.names import label_value
 from remediator.domain.objects import BUILT_IN, RUN, ObjectRef
 from remediator.domain.redaction import redact_json
@@ -24,6 +26,7 @@ from remediator.ports import Cluster
 
 CONFIG_MAP: Final = BUILT_IN["ConfigMap"]
 RUN_LABEL: Final = "remediator.dev/run"
+NAME: Final = "remediator.dev/evidence"
 KEY: Final = "evidence.json.gz"
 MAX_BYTES: Final = 900 * 1024
 MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024
@@ -41,7 +44,7 @@ class ConfigMapEvidence:
         uid, owner = dig_text(run, "metadata", "uid"), dig_text(run, "metadata", "name")
         # a megabyte of log takes long enough that watches and health checks would wait
         packed = await asyncio.to_thread(_packed, content)
-        digest = hashlib.sha256(uid.encode() + b"\0" + name.encode() + b"\0" + packed).hexdigest()[:16]
+        digest = _digest(uid, name, packed)
         part = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
         made = f"{owner[: NAME_LENGTH - len(part) - len(digest) - 2]}-{part}-{digest}"
         manifest: Object = {
@@ -49,6 +52,7 @@ class ConfigMapEvidence:
                 "namespace": dig_text(run, "metadata", "namespace"),
                 "name": made,
                 "labels": {RUN_LABEL: label_value(owner)},
+                "annotations": {NAME: name},
                 "ownerReferences": [{"apiVersion": RUN.api_version, "kind": RUN.kind, "name": owner, "uid": uid}],
             },
             "immutable": True,
@@ -66,7 +70,19 @@ class ConfigMapEvidence:
         text = dig_text(stored, "binaryData", KEY)
         if not text:
             raise NotFound(f"ConfigMap {namespace}/{name} holds no evidence")
-        return unpacked(base64.b64decode(text))
+        owners = dig_list(stored, "metadata", "ownerReferences")
+        uid = dig_text(owners[0], "uid") if owners else ""
+        try:
+            packed = base64.b64decode(text)
+        except ValueError as wrong:
+            raise Unavailable("the evidence is damaged") from wrong
+        if not name.endswith(f"-{_digest(uid, dig_text(stored, 'metadata', 'annotations', NAME), packed)}"):
+            raise Unavailable(f"ConfigMap {namespace}/{name} does not hold what was kept under that name")
+        return unpacked(packed)
+
+
+def _digest(uid: str, name: str, packed: bytes) -> str:
+    return hashlib.sha256(uid.encode() + b"\0" + name.encode() + b"\0" + packed).hexdigest()[:16]
 
 
 def _packed(content: Mapping[str, JSON]) -> bytes:

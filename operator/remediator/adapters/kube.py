@@ -46,6 +46,7 @@ REQUEST_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
 ATTEMPTS: Final = 3
 LONGEST_WAIT_SECONDS: Final = 8.0
+LONGEST_WAIT_OF_A_WRITE_SECONDS: Final = 1.0  # what the write rests on grows old meanwhile; its caller looks again
 RELOAD_SECONDS: Final = 600.0  # a kubeconfig's token file and exec plugins rotate; short of the usual hour
 
 JSON_TYPE: Final = "application/json"
@@ -70,6 +71,10 @@ class Throttled(NotSent):
     def __init__(self, message: str, after_seconds: float) -> None:
         super().__init__(message)
         self.after_seconds = after_seconds
+
+
+class Protected(Rejected):
+    """429 to an eviction: a PodDisruptionBudget does not let the pod go. Asking at once again helps nobody."""
 
 
 class Unauthenticated(NotSent):
@@ -292,9 +297,15 @@ class KubeApi:
         headers: Mapping[str, str] | None,
         repeatable: bool,
     ) -> bytes:
+        began = self.clock.boot_seconds()
+
         def worth_another_try(failure: BaseException) -> bool:
             if isinstance(failure, Expired | Unauthenticated):
                 return False
+            if not repeatable and self.clock.boot_seconds() - began > LONGEST_WAIT_OF_A_WRITE_SECONDS:
+                return False
+            if isinstance(failure, Throttled) and not repeatable:
+                return failure.after_seconds <= LONGEST_WAIT_OF_A_WRITE_SECONDS
             return isinstance(failure, NotSent) or (repeatable and isinstance(failure, Unavailable))
 
         def wait(state: tenacity.RetryCallState) -> float:
@@ -471,6 +482,8 @@ def failure(method: str, path: str, code: int, status: Object, retry_after: str 
         return Expired(message)
     if code == 422 and method == "PATCH":
         return Rejected(message) if _names_a_field(status) else Conflict(message)
+    if code == 429 and "DisruptionBudget" in (dig_text(one, "reason") for one in dig_list(status, "details", "causes")):
+        return Protected(message)
     if code == 429:
         return Throttled(message, _seconds(retry_after, status))
     if 400 <= code < 500 and code != 408:

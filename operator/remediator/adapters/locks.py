@@ -7,14 +7,15 @@ taking the lock and noting what it is taken for are one write under one resource
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
 from remediator.domain.errors import AlreadyExists, Conflict, NotFound
-from remediator.domain.json import JSON, Object, dig_object, dig_text
+from remediator.domain.json import JSON, Object, dig, dig_object, dig_text
 from remediator.domain.locks import Busy, Held, LockState, PastChange
+from remediator.domain.names import label_value
 from remediator.domain.objects import BUILT_IN, ObjectRef
 from remediator.ports import Cluster
 
@@ -23,7 +24,12 @@ HOLDER_UID: Final = "remediator.dev/holder-uid"
 TARGET: Final = "remediator.dev/target"
 CHANGES: Final = "remediator.dev/changes"
 LABEL: Final = "remediator.dev/lock"
+TARGETS: Final = "target"
+TARGET_KIND: Final = "remediator.dev/target-kind"
+TARGET_NAMESPACE: Final = "remediator.dev/target-namespace"
+TARGET_NAME: Final = "remediator.dev/target-name"
 ATTEMPTS: Final = 5
+PAGE: Final = 100  # of some 12 KB at most
 
 
 class LeaseLocks:
@@ -32,9 +38,42 @@ class LeaseLocks:
     def __init__(self, cluster: Cluster, operator_namespace: str) -> None:
         self._cluster = cluster
         self._namespace = operator_namespace
+        self._known: dict[str, LockState | None] = {}
+        self._synced = False
+
+    async def watch(self) -> None:
+        """
+        Follow the Leases, for ever, so that to read one costs no call.
+
+        What is brought may be a moment old. It decides whether to try for a lock; to take it is a write
+        under the resourceVersion of what was read, and fails where the Lease has moved.
+        """
+        await self._cluster.watch(LEASE, self._namespace, self._changed, labels=f"{LABEL}={TARGETS}")
 
     async def read(self, name: str) -> LockState:
-        return (await self._read(name))[0]
+        if self._synced:
+            known = self._known.get(name, LockState(name))
+            if known is not None:
+                return known
+        return await self._live(name)
+
+    async def _changed(self, what: str, lease: Object) -> None:
+        name = dig_text(lease, "metadata", "name")
+        if what == "SYNCED":
+            self._synced = True
+        elif what == "DELETED":
+            self._known.pop(name, None)
+        else:
+            try:
+                self._known[name] = state_of(lease)
+            except Conflict:
+                self._known[name] = None  # whoever reads it is told why it cannot be read
+
+    async def _live(self, name: str) -> LockState:
+        try:
+            return state_of(await self._cluster.read(ObjectRef(LEASE.group, LEASE.kind, self._namespace, name)))
+        except NotFound:
+            return LockState(name)
 
     async def acquire(
         self,
@@ -46,57 +85,56 @@ class LeaseLocks:
         now: datetime,
         seen: LockState | None = None,
         note: PastChange | None = None,
-        has_ended: Callable[[str, str], Awaitable[bool]] | None = None,
+        freed: Callable[[LockState], Awaitable[LockState | None]] | None = None,
     ) -> Held | Busy:
         for _ in range(ATTEMPTS):
-            state = seen if seen is not None else await self.read(name)
-            seen = None
-            if state.holder_uid not in ("", holder_uid) and not (
-                has_ended is not None and await has_ended(state.holder, state.holder_uid)
-            ):
-                return Busy(state.holder, state.holder_uid, state.since)
+            state, seen = seen or await self._live(name), None
+            if state.holder_uid not in ("", holder_uid):
+                without = await freed(state) if freed is not None else None
+                if without is None:
+                    return Busy(state.holder, state.holder_uid, state.since)
+                state = without
             since = state.since if state.holder_uid == holder_uid else now
-            taken = replace(state, holder=holder, holder_uid=holder_uid, since=since)
+            taken = replace(state, target=target, holder=holder, holder_uid=holder_uid, since=since)
             try:
-                return Held(await self._write(taken.noted(note) if note else taken, str(target)))
+                return Held(await self._write(taken.noted(note) if note else taken))
             except (Conflict, NotFound):
                 # moved since it was read, by a holder, a release or a deletion: look again
                 continue
         raise Conflict(f"Lease {self._namespace}/{name} kept changing")
 
-    async def record(self, name: str, *, holder_uid: str, note: PastChange) -> LockState:
+    async def release(
+        self, name: str, *, holder_uid: str, notes: Sequence[PastChange] = (), seen: LockState | None = None
+    ) -> None:
         for _ in range(ATTEMPTS):
-            state, target = await self._read(name)
-            if state.holder_uid != holder_uid:
-                raise Conflict(f"Lease {self._namespace}/{name} is not held by this run")
-            try:
-                return await self._write(state.noted(note), target)
-            except (Conflict, NotFound):
-                continue
-        raise Conflict(f"Lease {self._namespace}/{name} kept changing")
-
-    async def release(self, name: str, *, holder_uid: str, note: PastChange | None = None) -> None:
-        for _ in range(ATTEMPTS):
-            state, target = await self._read(name)
+            state, seen = seen or await self._live(name), None
             if state.holder_uid != holder_uid:
                 return
-            freed = replace(state, holder="", holder_uid="", since=None)
             try:
-                await self._write(freed.noted(note) if note else freed, target)
+                await self._write(state.noted(*notes).freed)
             except (Conflict, NotFound):
                 continue
             return
         raise Conflict(f"Lease {self._namespace}/{name} kept changing")
 
-    async def _read(self, name: str) -> tuple[LockState, str]:
-        try:
-            lease = await self._cluster.read(ObjectRef(LEASE.group, LEASE.kind, self._namespace, name))
-        except NotFound:
-            return LockState(name), ""
-        return state_of(lease), dig_text(lease, "metadata", "annotations", TARGET)
+    async def forget_idle(self, before: datetime, forgotten: Callable[[], Awaitable[None]]) -> None:
+        async for page in self._cluster.pages(LEASE, self._namespace, labels=f"{LABEL}={TARGETS}", size=PAGE):
+            for lease in page:
+                if _is_idle(lease, before) and await self._delete(lease):
+                    await forgotten()
 
-    async def _write(self, state: LockState, target: str) -> LockState:
-        lease = lease_of(state, self._namespace, target)
+    async def _delete(self, lease: Object) -> bool:
+        version = dig_text(lease, "metadata", "resourceVersion")
+        try:
+            await self._cluster.delete(
+                ObjectRef.to(lease, LEASE), uid=dig_text(lease, "metadata", "uid"), resource_version=version
+            )
+        except (Conflict, NotFound):
+            return False  # somebody has taken it
+        return True
+
+    async def _write(self, state: LockState) -> LockState:
+        lease = lease_of(state, self._namespace)
         if state.resource_version:
             return state_of(await self._cluster.replace(LEASE, lease))
         try:
@@ -105,19 +143,21 @@ class LeaseLocks:
             raise Conflict(str(taken)) from taken
 
 
-def lease_of(state: LockState, namespace: str, target: str) -> Object:
+def lease_of(state: LockState, namespace: str) -> Object:
     """The Lease that says this. A free one has no holder, as the API has no empty one."""
-    annotations: Object = {TARGET: target}
+    labels: Object = {LABEL: TARGETS}
+    annotations: Object = {}
+    if state.target is not None:
+        ref = state.target
+        annotations[TARGET] = str(ref)
+        labels |= {TARGET_KIND: label_value(ref.kind), TARGET_NAME: label_value(ref.name)}
+        if ref.namespace:
+            labels[TARGET_NAMESPACE] = label_value(ref.namespace)
     if state.holder_uid:
         annotations[HOLDER_UID] = state.holder_uid
     if state.changes:
         annotations[CHANGES] = json.dumps([_change_as_json(change) for change in state.changes], separators=(",", ":"))
-    metadata: Object = {
-        "namespace": namespace,
-        "name": state.name,
-        "labels": {LABEL: "target"},
-        "annotations": annotations,
-    }
+    metadata: Object = {"namespace": namespace, "name": state.name, "labels": labels, "annotations": annotations}
     if state.resource_version:
         metadata["resourceVersion"] = state.resource_version
     spec: Object = {}
@@ -144,6 +184,7 @@ def state_of(lease: Object) -> LockState:
         raise Conflict(f"Lease {name}: annotation {CHANGES} cannot be read; delete the Lease to forget it") from wrong
     return LockState(
         name,
+        target=_target(dig_text(annotations, TARGET)),
         holder=dig_text(lease, "spec", "holderIdentity"),
         holder_uid=dig_text(annotations, HOLDER_UID),
         since=_time(since) if since else None,
@@ -152,34 +193,57 @@ def state_of(lease: Object) -> LockState:
     )
 
 
+def _is_idle(lease: Object, since: datetime) -> bool:
+    """Whether nobody needs it; one that cannot be read may be needed."""
+    try:
+        return state_of(lease).is_idle(since) and _time(dig_text(lease, "metadata", "creationTimestamp")) < since
+    except (Conflict, ValueError):
+        return False
+
+
 def _change_as_json(change: PastChange) -> Object:
     found: Object = {
         "runbook": change.runbook,
         "remedy": change.remedy,
         "run": change.run,
         "runUid": change.run_uid,
-        "at": change.at.astimezone(UTC).isoformat(),
+        "at": _text(change.at),
+        "made": [_text(made) for made in change.made],
     }
-    for key, value in (("step", change.step), ("outcome", change.outcome)):
-        if value:
-            found[key] = value
+    if change.outcome:
+        found["outcome"] = change.outcome
     if change.ended is not None:
-        found["ended"] = change.ended.astimezone(UTC).isoformat()
+        found["ended"] = _text(change.ended)
     return found
 
 
 def _change_from_json(stored: JSON) -> PastChange:
-    ended = dig_text(stored, "ended")
+    ended, at = dig_text(stored, "ended"), _time(dig_text(stored, "at"))
     return PastChange(
         runbook=dig_text(stored, "runbook"),
         remedy=dig_text(stored, "remedy"),
         run=dig_text(stored, "run"),
         run_uid=dig_text(stored, "runUid"),
-        at=_time(dig_text(stored, "at")),
-        step=dig_text(stored, "step"),
+        at=at,
+        made=_times(dig(stored, "made")) or (at,),  # an earlier version noted one change and no more
         ended=_time(ended) if ended else None,
         outcome=dig_text(stored, "outcome"),
     )
+
+
+def _target(text: str) -> ObjectRef | None:
+    """What `str` made of a reference."""
+    kind, _, place = text.partition(" ")
+    namespace, separator, name = place.rpartition("/")
+    return ObjectRef.of(kind, namespace if separator else "", name) if name else None
+
+
+def _times(stored: JSON) -> tuple[datetime, ...]:
+    return tuple(_time(str(made)) for made in stored) if isinstance(stored, list) else ()
+
+
+def _text(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat()
 
 
 def _time(text: str) -> datetime:

@@ -10,9 +10,10 @@ import sys
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
+from remediator.domain.bounded import shorten
 from remediator.domain.redaction import redact
 
-MAX_VALUE_CHARACTERS: Final = 4_000
+MAX_VALUE_BYTES: Final = 4_000
 STANDARD: Final = frozenset(
     (*vars(logging.LogRecord("", 0, "", 0, "", None, None)), "message", "asctime", "taskName", "k8s_skip", "k8s_ref")
 )
@@ -81,4 +82,4 @@ def facts_of(record: logging.LogRecord) -> dict[str, object]:
 
 def clean(text: str) -> str:
     """Without secrets, and no longer than a line should be."""
-    return redact(text)[:MAX_VALUE_CHARACTERS]
+    return shorten(redact(text), MAX_VALUE_BYTES)

@@ -11,8 +11,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
-import ipaddress
-import socket
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +20,14 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import tenacity
 
+from remediator.adapters.leash import Leash, bound
+from remediator.adapters.outgoing import Checked, NameUnknown, Objection, SystemLookup
+from remediator.domain.bounded import shorten
 from remediator.domain.errors import Forbidden, NotFound, Rejected, Unavailable
+from remediator.domain.hosts import objection_to_configured
 from remediator.domain.json import Object, dig_object, dig_text
 from remediator.domain.objects import ObjectRef
+from remediator.domain.redaction import redact
 from remediator.ports import Clock, Cluster
 
 SECRET_NAME: Final = "remediator-receivers"  # noqa: S105 - a name, not its content
@@ -34,6 +38,9 @@ PAUSE_SECONDS: Final = 1.0
 THREADS: Final = 4
 DELIVERED_REMEMBERED: Final = 1_000
 MAX_URLS: Final = 10
+MAX_SUBJECT_BYTES: Final = 256
+MAX_BODY_BYTES: Final = 16 * 1024
+ANSWER_SECONDS: Final = 5.0
 
 SERVICES: Final = frozenset(
     (
@@ -85,6 +92,28 @@ SERVICES: Final = frozenset(
 )
 """Schemes of Apprise. A plain https:// address is taken where Apprise knows whose it is."""
 
+NAMES_A_HOST: Final = frozenset(
+    (
+        "form",
+        "forms",
+        "goalerts",
+        "gotifys",
+        "https",
+        "json",
+        "jsons",
+        "mailto",
+        "mailtos",
+        "matrixs",
+        "mmost",
+        "mmosts",
+        "rocket",
+        "rockets",
+        "workflow",
+        "workflows",
+    )
+)
+"""Schemes with a host in the place of the host."""
+
 REPEAT_PARAMETER: Final = {
     "pagerduty": "dedup",
     "opsgenie": "alias",
@@ -97,11 +126,18 @@ class AppriseNotifier:
     """`ports.Notifier`; `cluster` is the operator's own identity, which reads the one Secret by name."""
 
     def __init__(
-        self, cluster: Cluster, operator_namespace: str, clock: Clock, *, send_seconds: float = SEND_SECONDS
+        self,
+        cluster: Cluster,
+        operator_namespace: str,
+        clock: Clock,
+        *,
+        checked: Checked | None = None,
+        send_seconds: float = SEND_SECONDS,
     ) -> None:
         self._cluster = cluster
         self._operator_namespace = operator_namespace
         self._clock = clock
+        self._checked = checked or Checked(SystemLookup(), clock)
         self._send_seconds = send_seconds
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="notify")
         self._secrets: dict[str, tuple[float, dict[str, tuple[str, ...]]]] = {}
@@ -113,6 +149,7 @@ class AppriseNotifier:
             raise NotFound(
                 f"no receiver {receiver} in Secret {SECRET_NAME} of namespace {namespace} or of the operator's"
             )
+        subject, body = shorten(redact(subject), MAX_SUBJECT_BYTES), shorten(redact(body), MAX_BODY_BYTES)
         results = await asyncio.gather(
             *(self._deliver(url, place, receiver, subject, body, key) for url in urls), return_exceptions=True
         )
@@ -157,7 +194,8 @@ class AppriseNotifier:
         mark = hashlib.sha256(f"{key}\0{url}".encode()).hexdigest()
         if mark in self._delivered:
             return
-        await self._must_be_allowed(url, place, receiver)
+        objection = await self._objection(place)
+        await self._must_be_allowed(url, objection, receiver)
         attempts = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(Unavailable),
             stop=tenacity.stop_after_attempt(ATTEMPTS),
@@ -165,29 +203,41 @@ class AppriseNotifier:
             sleep=self._clock.sleep,
             reraise=True,
         )
-        await attempts(self._attempt, with_key(url, key), receiver, subject, f"{body}\n\nref: {key}")
+        await attempts(self._attempt, with_key(url, key), objection, receiver, subject, f"{body}\n\nref: {key}")
         self._delivered[mark] = None
         while len(self._delivered) > DELIVERED_REMEMBERED:
             self._delivered.popitem(last=False)
 
-    async def _attempt(self, url: str, receiver: str, subject: str, body: str) -> None:
+    async def _attempt(self, url: str, objection: Objection, receiver: str, subject: str, body: str) -> None:
         loop = asyncio.get_running_loop()
+        leash = Leash(objection)
         try:
             async with asyncio.timeout(self._send_seconds):
-                sent = await loop.run_in_executor(self._pool, _notified, url, receiver, subject, body)
+                sent = await loop.run_in_executor(self._pool, _notified, url, leash, receiver, subject, body)
         except TimeoutError as wrong:
             raise Unavailable(f"receiver {receiver} did not answer within {self._send_seconds:g}s") from wrong
+        finally:
+            leash.cut()  # its thread is needed for the next message
+        if leash.refused:
+            raise Rejected(f"receiver {receiver}: its address may not be called")
         if not sent:
             raise Unavailable(f"receiver {receiver}: the service did not take the message")
 
-    async def _must_be_allowed(self, url: str, place: str, receiver: str) -> None:
+    async def _objection(self, place: str) -> Objection:
+        """Where the receivers of this namespace must not lead; the operator's own are the platform's word."""
+        return objection_to_configured if place == self._operator_namespace else await self._checked.objection()
+
+    async def _must_be_allowed(self, url: str, objection: Objection, receiver: str) -> None:
+        """What can be told before Apprise is asked; where it really connects to is looked at once more."""
         scheme = urlsplit(url).scheme.lower()
         if scheme != "https" and scheme not in SERVICES:
             raise Rejected(f"receiver {receiver}: {scheme or 'no'}:// is not among the services that may be used")
-        if place == self._operator_namespace:
-            return  # whoever writes there may do more than this already
         for host in hosts_of(url):
-            if await _is_private_to_the_node(host):
+            try:
+                addresses = await self._checked.addresses(host)
+            except (NameUnknown, Unavailable):
+                continue  # whether it may be called is seen when it is
+            if any(objection(address) for address in addresses):
                 raise Rejected(f"receiver {receiver}: its address is one of the node's own or of the cloud's metadata")
 
 
@@ -213,8 +263,14 @@ def with_key(url: str, key: str) -> str:
 
 
 def hosts_of(url: str) -> Iterable[str]:
-    """Every host that the URL can make Apprise call; e-mail has the server in a parameter."""
+    """
+    The hosts that the URL names; e-mail has the server in a parameter.
+
+    Of services whose URLs hold a token there, none: it would be asked of a name server.
+    """
     parts = urlsplit(url)
+    if parts.scheme.lower() not in NAMES_A_HOST:
+        return
     if parts.hostname:
         yield parts.hostname
     for name, value in parse_qsl(parts.query):
@@ -222,25 +278,18 @@ def hosts_of(url: str) -> Iterable[str]:
             yield value.partition(":")[0]
 
 
-async def _is_private_to_the_node(host: str) -> bool:
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return False  # for most services the place of the host holds a token
-    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-    return any(
-        address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
-        for address in addresses
-    )
+def _notified(url: str, leash: Leash, receiver: str, subject: str, body: str) -> bool:
+    """Runs in a thread of ours: Apprise is synchronous, and resolves and connects by itself."""
+    with leash.held():
+        return _sent(url, receiver, subject, body)
 
 
-def _notified(url: str, receiver: str, subject: str, body: str) -> bool:
-    """Runs in a thread of ours: Apprise is synchronous."""
+def _sent(url: str, receiver: str, subject: str, body: str) -> bool:
     # 16 MB and a tenth of a second that a process without receivers never needs
     import apprise
 
-    asset = apprise.AppriseAsset(app_id="Remediator", secure_logging=True, http_redirects=False)
+    # without a timeout of Apprise's own it sends in this thread, and leaves none behind
+    asset = apprise.AppriseAsset(app_id="Remediator", secure_logging=True, http_redirects=False, service_timeout=0)
     try:
         service: Any = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
     except TypeError:
@@ -249,10 +298,24 @@ def _notified(url: str, receiver: str, subject: str, body: str) -> bool:
         raise Rejected(f"receiver {receiver}: Apprise does not know the service, or its address is incomplete")
     if not _schemes(service) & SERVICES:
         raise Rejected(f"receiver {receiver}: the service is not among those that may be used")
-    service.redirects = False  # an address may ask for them itself
+    if _reads_files(service, apprise.AppriseAttachment):
+        raise Rejected(f"receiver {receiver}: templates and keys are files of this machine, and are not read")
+    # an address may ask for all of these itself
+    service.redirects = False
+    service.retry = 0
+    service.socket_connect_timeout = service.socket_read_timeout = ANSWER_SECONDS
+    for part in type(service).__mro__:
+        bound(sys.modules[part.__module__])
     sender = apprise.Apprise(asset=asset)
     sender.add(service)
     return bool(sender.notify(title=subject, body=body, body_format=apprise.NotifyFormat.TEXT))
+
+
+def _reads_files(service: Any, attachments: type) -> bool:
+    template = getattr(service, "template", None)
+    return (isinstance(template, attachments) and bool(template)) or any(
+        getattr(service, name, None) for name in ("pgp_key", "pgp_privkey", "use_wkd")
+    )
 
 
 def _schemes(service: Any) -> set[str]:

@@ -22,7 +22,9 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry
 
 from remediator.adapters.endpoints import Endpoint
+from remediator.adapters.leash import Leash
 from remediator.domain.errors import NotFound, Rejected, Unavailable
+from remediator.domain.hosts import objection_to_configured
 from remediator.domain.redaction import redact
 from remediator.ports import Clock, Sample
 
@@ -64,13 +66,15 @@ class PrometheusMetrics:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _asked(self, name: str, promql: str, at: datetime) -> object:
+        leash = Leash(objection_to_configured)
         try:
-            return self._client(name).custom_query(promql, params={"time": f"{at.timestamp():.3f}"})
+            with leash.held():
+                return self._client(name).custom_query(promql, params={"time": f"{at.timestamp():.3f}"})
         except PrometheusApiClientException as wrong:
             raise Unavailable(f"{name}: {_short(wrong)}") from wrong
         except requests.RequestException as wrong:
             # the text of some of these holds the URL, and so perhaps a password
-            raise Unavailable(f"{name} cannot be reached: {type(wrong).__name__}") from wrong
+            raise Unavailable(f"{name} cannot be reached: {leash.refused or type(wrong).__name__}") from wrong
         except (ValueError, KeyError, TypeError) as wrong:
             raise Unavailable(f"{name}: the answer is not Prometheus'") from wrong
 

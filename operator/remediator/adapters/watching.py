@@ -6,11 +6,14 @@ place, everything is listed again and compared with what was known, so that an o
 in between is reported as deleted. Objects themselves are not kept: only name, UID and version.
 """
 
+import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, cast
 
 from remediator.adapters.kube import Expired, KubeApi, TooLarge, failure
@@ -20,7 +23,12 @@ from remediator.domain.objects import Kind
 
 log = logging.getLogger(__name__)
 
-PAGE: Final = 500
+PAGE: Final = 100
+"""Objects of a list; of runs one may have 64 KiB, and reading a page holds everything else up."""
+
+TURN_SECONDS: Final = 0.01
+"""How long objects are told of before others may use the loop."""
+
 STREAM_SECONDS: Final = 290  # ended by the server before any proxy's usual five minutes
 SILENCE_SECONDS: Final = 100.0  # bookmarks come about once a minute
 FIRST_PAUSE_SECONDS: Final = 0.2
@@ -37,6 +45,18 @@ class Seen:
     resource_version: str
 
 
+class _Turns:
+    """Lets others use the loop from time to time: most of those that are told of something wait for nothing."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    async def give_way(self) -> None:
+        if time.perf_counter() - self._began > TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._began = time.perf_counter()
+
+
 @dataclass(slots=True)
 class Position:
     """Where the watch stands."""
@@ -46,9 +66,16 @@ class Position:
     synced: bool = False
 
 
-async def follow(api: KubeApi, path: str, headers: Mapping[str, str], kind: Kind, changed: Changed) -> None:
+async def follow(
+    api: KubeApi,
+    path: str,
+    headers: Mapping[str, str],
+    kind: Kind,
+    changed: Changed,
+    selectors: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """
-    Tell `changed` of every object and of everything that happens to it.
+    Tell `changed` of every object that the selectors select and of everything that happens to it.
 
     Until the first list has succeeded errors are raised, because they are likely to be somebody's
     mistake; after it every one is waited out. What `changed` raises ends the watch.
@@ -59,8 +86,8 @@ async def follow(api: KubeApi, path: str, headers: Mapping[str, str], kind: Kind
         began = api.clock.boot_seconds()
         try:
             if not position.resource_version:
-                await _relist(api, path, headers, kind, changed, position)
-            await _stream(api, path, headers, kind, changed, position)
+                await _relist(api, path, headers, kind, changed, position, selectors)
+            await _stream(api, path, headers, kind, changed, position, selectors)
         except _CallerFailed as failed:
             raise failed.reason from None
         except Expired:
@@ -92,15 +119,23 @@ async def _tell(changed: Changed, what: str, obj: Object) -> None:
 
 
 async def _relist(
-    api: KubeApi, path: str, headers: Mapping[str, str], kind: Kind, changed: Changed, position: Position
+    api: KubeApi,
+    path: str,
+    headers: Mapping[str, str],
+    kind: Kind,
+    changed: Changed,
+    position: Position,
+    selectors: Mapping[str, str],
 ) -> None:
     found: dict[tuple[str, str], Seen] = {}
     token, version = "", ""
+    turns = _Turns()
     while True:
-        params = {"limit": str(PAGE), **({"continue": token} if token else {})}
+        params = {**selectors, "limit": str(PAGE), **({"continue": token} if token else {})}
         answer = await api.json("GET", path, params=params, headers=headers)
         version = dig_text(answer, "metadata", "resourceVersion") or version
         for obj in dig_list(answer, "items"):
+            await turns.give_way()
             key, seen = _seen(obj)
             found[key] = seen
             before = position.known.get(key)
@@ -124,9 +159,16 @@ async def _relist(
 
 
 async def _stream(
-    api: KubeApi, path: str, headers: Mapping[str, str], kind: Kind, changed: Changed, position: Position
+    api: KubeApi,
+    path: str,
+    headers: Mapping[str, str],
+    kind: Kind,
+    changed: Changed,
+    position: Position,
+    selectors: Mapping[str, str],
 ) -> None:
     params = {
+        **selectors,
         "watch": "true",
         "allowWatchBookmarks": "true",
         "resourceVersion": position.resource_version,
@@ -137,8 +179,10 @@ async def _stream(
         AsyncGenerator[bytes, None],
         api.lines(path, params=params, headers=headers, silence_seconds=SILENCE_SECONDS),
     )
+    turns = _Turns()
     async with aclosing(lines):
         async for line in lines:
+            await turns.give_way()
             try:
                 event = json.loads(line)
             except ValueError as wrong:

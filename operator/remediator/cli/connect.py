@@ -10,14 +10,14 @@ import ssl
 import tempfile
 from base64 import b64decode
 from binascii import Error as NotBase64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from remediator.domain.errors import NotFound, Unavailable
-from remediator.domain.json import Object, dig_text
+from remediator.domain.json import Object, dig, dig_text
 
 if TYPE_CHECKING:
     # ports bring pydantic with them, which a help text does not need
@@ -65,6 +65,8 @@ class Connected:
     clock: "Clock"
     namespace: str
     operator_namespace: str
+    whoami: "Callable[[], Awaitable[tuple[str, tuple[str, ...]]]]"
+    """The caller's name and groups, as the API server knows them."""
 
 
 Connect = Callable[[Wanted], AbstractAsyncContextManager[Connected]]
@@ -102,7 +104,25 @@ async def connected(wanted: Wanted) -> AsyncIterator[Connected]:
             clock=clock,
             namespace=wanted.namespace or namespace,
             operator_namespace=wanted.operator_namespace,
+            whoami=lambda: caller(cluster),
         )
+
+
+async def caller(cluster: "Cluster") -> tuple[str, tuple[str, ...]]:
+    """
+    Who the API server takes the caller for (SelfSubjectReview), with the groups.
+
+    Raises Unavailable where it does not say.
+    """
+    from remediator.domain.objects import Kind
+
+    kind = Kind("authentication.k8s.io", "v1", "SelfSubjectReview", "selfsubjectreviews", namespaced=False)
+    answer = await cluster.create(kind, {})
+    name = dig_text(answer, "status", "userInfo", "username")
+    if not name:
+        raise Unavailable("the API server does not say who you are: try `kubectl auth whoami`")
+    groups = dig(answer, "status", "userInfo", "groups")
+    return name, tuple(str(group) for group in groups) if isinstance(groups, list) else ()
 
 
 def _own_namespace() -> str:

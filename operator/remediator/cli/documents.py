@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
@@ -16,7 +16,7 @@ def presentable(obj: Object) -> Object:
     """
     The object without bookkeeping and secrets.
 
-    A step's token is a mark and no secret: people look for it on the changed object.
+    A token is a mark and no secret: people look for it on the changed object.
     """
     found = copy.deepcopy(obj)
     dig_object(found, "metadata").pop("managedFields", None)
@@ -25,10 +25,15 @@ def presentable(obj: Object) -> Object:
     rounds = zip(dig_list(found, "status", "attempts"), dig_list(redacted, "status", "attempts"), strict=False)
     for was, now in rounds:
         for part in ("steps", "undo"):
-            for step, shown in zip(dig_list(was, part), dig_list(now, part), strict=False):
-                if token := dig_text(step, "token"):
-                    shown["token"] = token
+            _keep_tokens(zip(dig_list(was, part), dig_list(now, part), strict=False))
+    _keep_tokens(zip(dig_list(found, "status", "debts"), dig_list(redacted, "status", "debts"), strict=False))
     return redacted
+
+
+def _keep_tokens(pairs: Iterable[tuple[Object, Object]]) -> None:
+    for was, now in pairs:
+        if token := dig_text(was, "token"):
+            now["token"] = token
 
 
 def listed(objects: Sequence[Object]) -> Object:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from remediator.cli.references import Reference, references, variables_in
-from remediator.cli.story import WHEN_TONES, headline, mode_of
+from remediator.cli.story import WHEN_TONES, headline, mode_of, people
 from remediator.cli.text import Cell, Row, Section, Story, Tone, age, ago, clock_time, row
 from remediator.domain.json import JSON, Object, dig_list, dig_object, dig_text
 from remediator.domain.policies import Mode
@@ -30,7 +30,7 @@ RELEASES: Final[dict[str, str]] = {
     Reason.NOT_PERMITTED: "somebody allows it: the policy's mode and account, or the Guardrail that refuses",
     Reason.NAMESPACE_NOT_PERMITTED: "a Guardrail that selects the namespace lists the action under `allow`",
     Reason.INHIBITED: "the inhibiting alert resolves",
-    Reason.SELF_INFLICTED: "the last change of this operator has settled",
+    Reason.SELF_INFLICTED: "ten minutes pass after our last change; if the alert resolves by then, nothing is done",
     Reason.STALE_ALERT: "Alertmanager or Prometheus says that the alert still fires; if it does not, the run ends",
     Reason.TARGET_UNKNOWN: "the target can be told from the policy or from the alert's labels",
     Reason.TARGET_CHANGED: "nothing: the next notification begins anew with the target as it is",
@@ -38,18 +38,22 @@ RELEASES: Final[dict[str, str]] = {
     Reason.TARGET_BUSY: "the other run ends and gives the target's lock back",
     Reason.ROLLOUT_IN_PROGRESS: "the rollout that is under way ends",
     Reason.COOLING_DOWN: "the time passes, or the policy's `limits.cooldown` becomes shorter",
-    Reason.BUDGET_SPENT: "the hour passes, or the policy's `limits.perHour` becomes larger",
-    Reason.BLAST_RADIUS: "more of the workload's pods are available, or the limit becomes larger",
+    Reason.BUDGET_SPENT: "the hour passes or another run ends, or the policy's `limits.perHour` or `limits.concurrent` becomes larger",
+    Reason.BLAST_RADIUS: "more of the workload's pods, or of the nodes, serve again, another run ends, or the limit becomes larger",
     Reason.STORM: "the burst of episodes calms down",
-    Reason.REPEATED_FAILURE: "a person looks: the same remedy failed before",
-    Reason.DID_NOT_HELP: "a person looks: the same remedy did not help before",
-    Reason.MANAGED_ELSEWHERE: "the change is made where the object is managed",
+    Reason.REPEATED_FAILURE: "the rest passes; it is longer after each run that did not help",
+    Reason.DID_NOT_HELP: "a person looks: the Runbook did not help here, several times in a row",
+    Reason.MANAGED_ELSEWHERE: "the change is made where the object is managed, or the policy's managedTargets says Change",
     Reason.UNDO_CONFLICT: "a person decides: somebody else changed what was to be taken back",
     Reason.POLICY_NOT_READY: "the policy is ready; `kubectl describe alertpolicy` says what is wrong",
-    Reason.OUT_OF_BOUNDS: "the Runbook's bounds or the parameters allow it",
+    Reason.OUT_OF_BOUNDS: "the Runbook's bounds, the parameters or the namespace's quota allow it",
     Reason.DISRUPTION_BUDGET: "the PodDisruptionBudget allows it",
     Reason.IN_GRACE: "the policy's `grace` passes; then the alert must still fire",
-    Reason.AWAITING_APPROVAL: "somebody approves or denies it",
+    Reason.AWAITING_APPROVAL: "enough of those who are asked approve it, or one denies it",
+    Reason.AWAITING_HUMAN: "somebody answers, or says that it is done",
+    Reason.DENIED: "nothing: somebody has said no to this plan",
+    Reason.EXPIRED: "nothing: the question about this plan has expired",
+    Reason.STOPPED: "nothing: somebody has stopped the run",
     Reason.FACT_UNKNOWN: "what could not be read can be read again: see the message, and RBAC of the account",
     "NotSent": "the receiver answers, or ten minutes pass",
 }
@@ -269,7 +273,7 @@ def _answer(run: Run, step: StepRecord, front: str, *, is_next: bool) -> Asked:
     if held is not None and is_next:
         return Asked(name, held.reason, held.message, _moment(held.since))
     resolved = run.status.resolved
-    if resolved is not None and resolved.mode is not Mode.AUTOMATIC:
+    if resolved is not None and resolved.mode.rank < Mode.APPROVE.rank:
         return Asked(name, "NotAsked", f"in mode {resolved.mode} nothing is changed", "")
     if step.ended_at is not None:
         return Asked(name, "NotAsked", step.message or str(step.state), _moment(step.ended_at))
@@ -336,6 +340,8 @@ def told(explanation: Explanation, run: Run, now: datetime) -> Story:
     if run.status.resolved is not None and not _was_read(explanation, run):
         sections.append(Section("The Runbook as it was", (row(Cell(explanation.runbook_content, Tone.BAD)),)))
     sections.append(Section("Mode", tuple(_mode_in_words(run))))
+    for attempt in run.status.attempts:
+        sections += people(attempt, f"Round {attempt.number}: " if len(run.status.attempts) > 1 else "")
     if explanation.guards:
         sections.append(Section("Guards", tuple(_guards_in_words(explanation, run))))
     if explanation.held is not None:

@@ -24,16 +24,31 @@ class Verb:
 
     module: str
     summary: str
+    name: str = "verb"
+    """What the module calls it."""
 
 
 VERBS: Final[Mapping[str, Verb]] = {
     "list": Verb("remediator.cli.list", "List runs, newest first"),
     "show": Verb("remediator.cli.show", "Tell the whole story of one run"),
     "explain": Verb("remediator.cli.explain", "Say why a run did what it did"),
+    "debts": Verb("remediator.cli.debts", "List what will be taken back, and when"),
+    "approve": Verb("remediator.cli.replying", "Approve the plan that a run asks about", "approve"),
+    "deny": Verb("remediator.cli.replying", "Deny the plan that a run asks about", "deny"),
+    "ack": Verb("remediator.cli.replying", "Say that you look after a run", "ack"),
+    "answer": Verb("remediator.cli.replying", "Answer what a run asks", "answer"),
+    "undo": Verb("remediator.cli.replying", "Have what a run has changed taken back", "undo"),
+    "stop": Verb("remediator.cli.replying", "Stop a run before its next change", "stop"),
+    "guardrails": Verb("remediator.cli.guardrails", "Show what all Guardrails say of a namespace"),
+    "whatcan": Verb("remediator.cli.whatcan", "Show what may be changed in a namespace, and what is missing"),
+    "grant": Verb("remediator.cli.grant", "Let the runs of a namespace do some actions"),
+    "suspend": Verb("remediator.cli.suspend", "Suspend everything: the kill switch"),
+    "resume": Verb("remediator.cli.resume", "Resume after suspend"),
+    "status": Verb("remediator.cli.status", "Say whether everything is suspended, and what there is to do"),
 }
 
 HELP: Final = """\
-See what Remediator did to a cluster, and why.
+See what Remediator did to a cluster and why, and have a say in it.
 
 A run is one Runbook carried out for one alert and one object. RUN may be the beginning or the end of
 its name, as long as only one run fits.
@@ -44,6 +59,10 @@ Examples:
   kubectl remediate list -n shop -w       follow the runs of a namespace
   kubectl remediate show 3-1 -n shop      the story of the run whose name ends in 3-1
   kubectl remediate explain 3-1 -n shop   why that remedy, what holds it, why it ended so
+  kubectl remediate debts -A              what will be taken back, and when
+  kubectl remediate approve 3-1 -n shop   agree to the plan that it asks about
+  kubectl remediate whatcan -n shop       what may be changed there, and what is missing
+  kubectl remediate suspend --reason TEXT stop everything, now
 """
 
 
@@ -57,7 +76,7 @@ class Plugin(click.Group):
         verb = VERBS.get(cmd_name)
         if verb is None:
             return None
-        command: click.Command = importlib.import_module(verb.module).verb
+        command: click.Command = getattr(importlib.import_module(verb.module), verb.name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature

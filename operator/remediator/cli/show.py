@@ -51,6 +51,7 @@ async def _told(ports: Connected, common: Common, obj: Object, evidence: bool) -
     # what a story needs to be told is not needed by a list
     from dataclasses import replace
 
+    from remediator.cli.owing import debts_of
     from remediator.cli.parsing import parsed, remark
     from remediator.cli.story import evidence_of, story_of
     from remediator.cli.text import Section, rendered, row
@@ -60,6 +61,7 @@ async def _told(ports: Connected, common: Common, obj: Object, evidence: bool) -
         click.echo(remark(left_out), err=True)
     whole = common.output == "wide"
     story = story_of(run, ports.clock.now(), operator_namespace=ports.operator_namespace, whole=whole)
+    story = replace(story, sections=(*story.sections[:-1], *debts_of(run, ports.clock.now()), story.sections[-1]))
     if evidence:
         sections: list[Section] = []
         for attempt in run.status.attempts:

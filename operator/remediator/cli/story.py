@@ -17,13 +17,16 @@ from remediator.domain.json import JSON, Object
 from remediator.domain.objects import BUILT_IN
 from remediator.domain.policies import Mode
 from remediator.domain.runs import (
+    ApprovalRecord,
     Attempt,
+    QuestionRecord,
     Run,
     StepRecord,
     StepState,
     TimelineEntry,
     Verdict,
 )
+from remediator.engine.debts import limit_of
 
 VALUES_SHOWN: Final = 8
 """How many values of one change are shown before the rest is counted."""
@@ -32,7 +35,9 @@ TIMELINE_START: Final = 2
 TIMELINE_END: Final = 6
 """How much of a long timeline is shown: how it began, and how it went on last."""
 
-SAID_ABOVE: Final = frozenset({"known", "unknown", "choose", "plan", "verify", "tell", "end"})
+SAID_ABOVE: Final = frozenset(
+    {"known", "unknown", "choose", "plan", "verify", "tell", "end", "ask", "approve", "deny", "answer", "ignore"}
+)
 """Lines of the timeline that repeat what other sections say with their times."""
 
 ABSENT_TEXT: Final = "(absent)"
@@ -52,6 +57,12 @@ VERDICT_TONES: Final = {
     Verdict.DISPROVED: Tone.BAD,
     Verdict.INCONCLUSIVE: Tone.BAD,
 }
+APPROVAL_TONES: Final = {
+    "Waiting": Tone.OPEN,
+    "Approved": Tone.GOOD,
+    "Denied": Tone.BAD,
+    "Expired": Tone.BAD,
+}
 WHEN_TONES: Final = {"True": Tone.GOOD, "Unknown": Tone.BAD}
 
 
@@ -62,9 +73,22 @@ def story_of(run: Run, now: datetime, *, operator_namespace: str, whole: bool = 
     for attempt in run.status.attempts:
         sections += _round(run, attempt, f"Round {attempt.number}: " if several else "", whole=whole)
     sections += _messages(run)
-    sections += _timeline(run.status.timeline, whole=whole)
+    sections += _replies(run)
+    sections += _timeline(run.status.timeline, run.status.left_out, whole=whole)
     sections.append(Section("Look further", tuple(_further(run, operator_namespace, whole=whole))))
     return Story(tuple(headline(run, now)), (Section("", tuple(_header(run, now, whole=whole))), *sections))
+
+
+def question_of(run: Run, now: datetime) -> Story:
+    """What a person decides about: the plan, what it would change, and who is asked."""
+    attempt = run.status.attempt
+    sections: list[Section] = []
+    if attempt is not None and attempt.steps:
+        title, aside = _plan_title(run, attempt)
+        sections.append(Section(title, tuple(_steps(attempt.steps, whole=True)), aside))
+    if attempt is not None:
+        sections += people(attempt, "")
+    return Story(tuple(headline(run, now)), tuple(sections))
 
 
 def headline(run: Run, now: datetime) -> Iterator[Cell]:
@@ -79,7 +103,8 @@ def headline(run: Run, now: datetime) -> Iterator[Cell]:
     elif status.held is not None:
         until = f" (until {clock_time(status.held.until)})" if status.held.until is not None else ""
         waited = ago(now - status.held.since)
-        yield Cell(f"{status.state} for {waited}{until}: {status.held.reason}: {status.held.message}", Tone.OPEN)
+        reason = "" if status.held.reason == status.state else f"{status.held.reason}: "
+        yield Cell(f"{status.state} for {waited}{until}: {reason}{status.held.message}", Tone.OPEN)
     elif status.resolved is None:
         yield Cell(f"Pending for {ago(now - run.created_at)}: the operator has not looked at it yet", Tone.OPEN)
     else:
@@ -110,6 +135,12 @@ def _header(run: Run, now: datetime, *, whole: bool) -> Iterator[Row]:
     yield _fact("Account", resolved.account or "none: only the operator reads" if resolved is not None else _asked(run))
     if whole and resolved is not None and resolved.parameters:
         yield _fact("Parameters", ", ".join(f"{name}={compact(value)}" for name, value in resolved.parameters.items()))
+    if run.status.acknowledged is not None:
+        yield _fact("Looked after", f"by {run.status.acknowledged.by} since {clock_time(run.status.acknowledged.at)}")
+    if run.status.still_firing is not None:
+        yield _fact("Sent again", f"its alerts were, last at about {date_time(run.status.still_firing)}")
+    if run.status.evidence_expired is not None:
+        yield _fact("Evidence", f"what was captured was deleted at {date_time(run.status.evidence_expired)}")
     yield _fact("Time", _time(run, now))
 
 
@@ -165,6 +196,7 @@ def _round(run: Run, attempt: Attempt, prefix: str, *, whole: bool) -> list[Sect
     if attempt.steps:
         title, aside = _plan_title(run, attempt)
         sections.append(Section(f"{prefix}{title}", tuple(_steps(attempt.steps, whole=whole)), aside))
+    sections += people(attempt, prefix)
     if attempt.checks:
         aside = str(attempt.verdict or "open")
         if attempt.verifying_since is not None:
@@ -173,6 +205,64 @@ def _round(run: Run, attempt: Attempt, prefix: str, *, whole: bool) -> list[Sect
     if attempt.undo:
         sections.append(Section(f"{prefix}Undo", tuple(_steps(attempt.undo, whole=whole))))
     return sections
+
+
+def people(attempt: Attempt, prefix: str) -> list[Section]:
+    """What people had to agree to, and what they were asked."""
+    sections = []
+    if attempt.approvals:
+        sections.append(Section(f"{prefix}Approval", tuple(_approvals(attempt.approvals))))
+    if attempt.questions:
+        sections.append(Section(f"{prefix}Questions", tuple(_questions(attempt.questions))))
+    return sections
+
+
+def _approvals(records: Sequence[ApprovalRecord]) -> Iterator[Row]:
+    for one in records:
+        about = f"step {one.step}" if one.step else "the remedy"
+        yield row(
+            Cell(one.state, APPROVAL_TONES[one.state]),
+            about,
+            f"plan {one.plan_hash[:8]}",
+            f"asked at {clock_time(one.asked_at)}, until {clock_time(one.deadline)}",
+        )
+        for need in one.needs:
+            groups = f" of {' or '.join(need.groups)}" if need.groups else ""
+            yield row(f"{need.by} asks for {need.count}{groups}", depth=2)
+        for given in one.given:
+            yield row(f"{given.user} approved at {clock_time(given.at)}{_why(given.reason)}", depth=2)
+
+
+def _questions(records: Sequence[QuestionRecord]) -> Iterator[Row]:
+    for one in records:
+        if one.answered_at is None:
+            state = Cell("open", Tone.OPEN) if one.blocking else Cell("listed", Tone.QUIET)
+            yield row(state, one.name, f"until {clock_time(one.deadline)}", one.question)
+        else:
+            who = one.answered_by or "nobody in time"
+            state = Cell("answered", Tone.GOOD) if one.answer else Cell("unanswered", Tone.BAD)
+            yield row(state, one.name, clock_time(one.answered_at), one.question)
+            yield row(f"{one.answer} ({who})" if one.answer else who, depth=2)
+        if one.answers and one.answered_at is None:
+            yield row(f"answers: {', '.join(one.answers)}", depth=2)
+
+
+def _replies(run: Run) -> list[Section]:
+    """What people said, and why it did not count where it did not."""
+    rows = [
+        row(
+            Cell("taken", Tone.GOOD) if one.taken else Cell("ignored", Tone.BAD),
+            str(one.type),
+            one.user,
+            f"{clock_time(one.at)}{_why(one.reason)}",
+        )
+        for one in run.status.replies
+    ]
+    return [Section("Replies", tuple(rows))] if rows else []
+
+
+def _why(reason: str) -> str:
+    return f": {reason}" if reason else ""
 
 
 def _knowledge(known: bool, skipped: bool) -> tuple[str, Tone]:
@@ -196,7 +286,7 @@ def _choice(attempt: Attempt) -> Iterator[Row]:
 def _plan_title(run: Run, attempt: Attempt) -> tuple[str, str]:
     resolved = run.status.resolved
     plan = f"plan {attempt.plan_hash[:8]}" if attempt.plan_hash else ""
-    if resolved is None or resolved.mode is Mode.AUTOMATIC:
+    if resolved is None or resolved.mode.rank >= Mode.APPROVE.rank:
         return "Steps", plan
     return "Plan", ", ".join(part for part in (plan, f"mode {resolved.mode}: nothing is changed") if part)
 
@@ -209,6 +299,8 @@ def _steps(steps: Sequence[StepRecord], *, whole: bool) -> Iterator[Row]:
         said = ": ".join(part for part in (step.reason, step.message) if part)
         if said:
             yield row(said, depth=2)
+        if limit := limit_of(step):
+            yield row(f"what is changed {limit}", depth=2)
         not_made = "not made: " if step.state in NOT_MADE and not step.has_changed_something else ""
         for line in changed_values(step, whole=whole):
             yield row(Cell(f"{not_made}{line}", Tone.QUIET if not_made else Tone.PLAIN), depth=2)
@@ -318,7 +410,7 @@ def _messages(run: Run) -> list[Section]:
     return [Section("Messages", tuple(rows))]
 
 
-def _timeline(entries: Sequence[TimelineEntry], *, whole: bool) -> list[Section]:
+def _timeline(entries: Sequence[TimelineEntry], left_out_of_record: Sequence[str], *, whole: bool) -> list[Section]:
     """Of a long story the beginning and the end; what the sections above say already is left out first."""
     if not entries:
         return []
@@ -326,7 +418,10 @@ def _timeline(entries: Sequence[TimelineEntry], *, whole: bool) -> list[Section]
     if not whole and len(kept) > TIMELINE_START + TIMELINE_END:
         kept = [*kept[:TIMELINE_START], *kept[-TIMELINE_END:]]
     left_out = len(entries) - len(kept)
-    aside = f"{left_out} more lines with -o wide" if left_out else ""
+    asides = [f"{left_out} more lines with -o wide"] if left_out else []
+    if left_out_of_record:
+        asides.append(f"to keep the record small it lacks {', '.join(left_out_of_record)}")
+    aside = "; ".join(asides)
     return [Section("Timeline", tuple(_entry(one, cut=not whole) for one in kept), aside)]
 
 
@@ -338,7 +433,7 @@ def _entry(entry: TimelineEntry, *, cut: bool) -> Row:
 def _further(run: Run, operator_namespace: str, *, whole: bool) -> Iterator[Row]:
     place, resolved = f"{run.name} -n {run.namespace}", run.status.resolved
     yield _command("why so", f"remediate explain {place}")
-    if any(attempt.evidence for attempt in run.status.attempts):
+    if run.status.evidence_expired is None and any(attempt.evidence for attempt in run.status.attempts):
         yield _command("what it saw", f"remediate show {place} --evidence")
     if not run.spec.target.is_outside:
         yield _command("the target", _describe(run))

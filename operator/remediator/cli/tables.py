@@ -81,7 +81,7 @@ class RunRow:
             runbook=dig_text(spec, "runbookRef", "name"),
             mode=dig_text(status, "resolved", "mode") or dig_text(spec, "mode"),
             duration=dig_text(status, "duration"),
-            message=dig_text(status, "message"),
+            message=_message(status),
             latest=": ".join(part for part in (dig_text(last, "what"), dig_text(last, "message")) if part),
         )
 
@@ -101,6 +101,12 @@ class RunRow:
 
 
 Wanted = Callable[[RunRow], bool]
+
+
+def _message(status: Object) -> str:
+    """Where it stands, and who looks after it while it is open."""
+    by = "" if dig_text(status, "outcome") else dig_text(status, "acknowledged", "by")
+    return dig_text(status, "message") + (f" (looked after by {by})" if by else "")
 
 
 def everything(_: RunRow) -> bool:

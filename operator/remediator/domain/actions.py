@@ -77,7 +77,8 @@ class ActionInfo:
     An action as the engine, the generators and the reference page see it.
 
     `recognisable` means that a restart can tell whether it already happened; only then may an
-    intent found in storage be carried out. `read_permissions` are needed to render and to poll it.
+    intent found in storage be carried out. `waits_for_rollout` means that it must not meet a rollout
+    that is going on.
     """
 
     name: str
@@ -90,6 +91,9 @@ class ActionInfo:
     replaces_pods: bool = False
     undoable: bool = False
     recognisable: bool = True
+    waits_for_rollout: bool = False
+    queries: tuple[str, ...] = ()
+    """The parameters that are PromQL."""
 
     NO_TARGET: ClassVar[tuple[str, ...]] = ()
 

@@ -1,4 +1,4 @@
-"""What an approval asks for. It is declared from the first version on and refused until it is honoured."""
+"""What an approval asks for, wherever it is asked for: in a policy, a Guardrail, a remedy or a step."""
 
 from datetime import timedelta
 

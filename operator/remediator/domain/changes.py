@@ -10,20 +10,21 @@ that it replaces and the absence of a void before it writes, and stamps the obje
 token, so that a restart can tell whether it happened.
 """
 
-import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from remediator.domain.errors import RemediatorError
-from remediator.domain.json import JSON, Object, dig, dig_object, dig_text
+from remediator.domain.json import JSON, Object, copied, dig, dig_int, dig_object, dig_text
 from remediator.domain.objects import ObjectRef, Target
 
 RUN_STAMP: Final = "remediator.dev/run"
 STEP_STAMP: Final = "remediator.dev/step"
 VOID_STAMP: Final = "remediator.dev/void"
 STAMPS: Final = (RUN_STAMP, STEP_STAMP, VOID_STAMP)
+FIELD_MANAGER: Final = "remediator"
+"""What the API server notes as the writer of all that we write."""
 
 RESTARTED_BY: Final = "remediator.dev/restarted-by"
 """
@@ -155,6 +156,11 @@ class Patch:
     def is_empty(self) -> bool:
         return all(edit.is_empty for edit in self.edits)
 
+    def overlaps(self, other: "Patch") -> bool:
+        """Whether both write the same value of the same object, or one writes into what the other writes."""
+        pairs = ((mine.path.parts, its.path.parts) for mine in self.edits for its in other.edits)
+        return self.target == other.target and any(a[: len(b)] == b or b[: len(a)] == a for a, b in pairs)
+
     def joined_with(self, other: "Patch") -> "Patch":
         """Both as one change of the same object: one write, one rollout, one undo."""
         return Patch(
@@ -171,7 +177,8 @@ class DeletePods:
     """
     Pods that are deleted, by name and UID; their controller makes new ones.
 
-    A resume finishes this list and never selects again.
+    A resume finishes this list and never selects again. `evict` asks the API server, which refuses
+    what a PodDisruptionBudget protects; `grace_seconds` is what a pod has to end, None for its own.
     """
 
     target: Target
@@ -180,6 +187,8 @@ class DeletePods:
 
     replaces_pods: bool = True
     undoable: bool = False
+    evict: bool = False
+    grace_seconds: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -219,8 +228,8 @@ def json_patch(patch: Patch, seen: Object, *, run: str, token: str) -> list[Obje
     """
     The JSON patch that carries `patch` out on the object as it was just read.
 
-    It fails as a whole at the API server unless UID, generation (resourceVersion where the kind
-    has none), every replaced value and the absence of a void for `token` still hold. Applying it twice writes once:
+    It fails as a whole at the API server unless UID, generation (resourceVersion where that does not
+    tell of voids), every replaced value and the absence of a void for `token` still hold. Applying it twice writes once:
     the second finds the stamp.
 
     Raises:
@@ -229,14 +238,28 @@ def json_patch(patch: Patch, seen: Object, *, run: str, token: str) -> list[Obje
     wrong = differences(patch, seen)
     if wrong:
         raise Differs(f"{patch.target}: {', '.join(wrong)} is not what the change was rendered from")
-    operations = _preconditions(patch.target, seen, token)
+    operations, after = _carried_out(patch, seen)
+    return [
+        *_preconditions(patch.target, seen, token),
+        *operations,
+        *stamp(after, {RUN_STAMP: run, STEP_STAMP: token}),
+    ]
+
+
+def applied(patch: Patch, seen: Object) -> Object:
+    """The object as the patch would leave it, without stamps; it holds what the patch replaces."""
+    return _carried_out(patch, seen)[1]
+
+
+def _carried_out(patch: Patch, seen: Object) -> tuple[list[Object], Object]:
+    operations: list[Object] = []
     shadow: JSON = json.loads(json.dumps(seen))
     for edit in patch.edits:
         for operation in _edit(edit, shadow):
             operations.append(operation)
             shadow = apply_operation(shadow, operation)
     assert isinstance(shadow, dict)
-    return [*operations, *stamp(shadow, {RUN_STAMP: run, STEP_STAMP: token})]
+    return operations, shadow
 
 
 def void_patch(target: Target, seen: Object, *, token: str) -> list[Object]:
@@ -262,11 +285,21 @@ def is_voided(seen: Object, token: str) -> bool:
     return dig_text(seen, "metadata", "annotations", VOID_STAMP) == token
 
 
+def tells_of_voids(target: Target) -> bool:
+    """
+    Whether the object's generation moves when a void is written to it, or taken off again.
+
+    That of a Deployment counts its annotations too; that of every other kind counts its spec alone, and
+    some kinds have none. There only the resourceVersion tells that nobody has given the step up meanwhile:
+    a later void may stand where ours stood, and a controller that puts the object back may have removed both.
+    """
+    return target.ref.group == "apps" and target.ref.kind == "Deployment"
+
+
 def _preconditions(target: Target, seen: Object, token: str) -> list[Object]:
-    generation = dig(seen, "metadata", "generation")
     moved = (
-        _test("/metadata/generation", generation)
-        if generation is not None
+        _test("/metadata/generation", dig(seen, "metadata", "generation"))
+        if tells_of_voids(target)
         else _test("/metadata/resourceVersion", dig(seen, "metadata", "resourceVersion"))
     )
     annotations = dig_object(seen, "metadata", "annotations")
@@ -275,7 +308,7 @@ def _preconditions(target: Target, seen: Object, token: str) -> list[Object]:
         # a void of an earlier token may stand there: it is tested for being that one and no newer
         guards.append(_test(_annotation(VOID_STAMP), annotations.get(VOID_STAMP)))
     else:
-        guards.append(_test("/metadata/annotations", None))
+        guards.append(_test("/metadata/annotations", dig(seen, "metadata", "annotations")))  # none, or an empty map
     if annotations.get(VOID_STAMP) == token:
         raise Differs(f"{target}: this step was given up")
     return guards
@@ -332,7 +365,7 @@ def apply_operation(obj: JSON, operation: Object) -> JSON:
     """The object after one `add`, `replace` or `remove` of a JSON patch; `test` leaves it as it is."""
     if operation["op"] == "test":
         return obj
-    operation = copy.deepcopy(operation)  # a value that is put in must not be altered by the next operation
+    operation = copied(operation)  # a value that is put in must not be altered by the next operation
     keys = [part.replace("~1", "/").replace("~0", "~") for part in str(operation["path"]).split("/")[1:]]
     holder = obj
     for key in keys[:-1]:
@@ -397,8 +430,23 @@ def change_as_json(change: Change) -> Object:
     if isinstance(change, Patch):
         found["edits"] = [edit_as_json(edit) for edit in change.edits]
     else:
-        found["pods"] = [{"name": pod.ref.name, "uid": pod.uid} for pod in change.pods]
+        found["pods"] = [_pod_as_json(pod, ref.namespace) for pod in change.pods]
+        if change.evict:
+            found["evict"] = True
+        if change.grace_seconds is not None:
+            found["graceSeconds"] = change.grace_seconds
     return found
+
+
+def _pod_as_json(pod: Target, namespace: str) -> Object:
+    """Its namespace is left out where it is the target's own."""
+    found: Object = {"name": pod.ref.name, "uid": pod.uid}
+    return found if pod.ref.namespace == namespace else {**found, "namespace": pod.ref.namespace}
+
+
+def _pod_from_json(stored: Object, namespace: str) -> Target:
+    place = dig_text(stored, "namespace") or namespace
+    return Target(ObjectRef("", "Pod", place, dig_text(stored, "name")), dig_text(stored, "uid"))
 
 
 def change_from_json(stored: Object) -> Change:
@@ -415,8 +463,11 @@ def change_from_json(stored: Object) -> Change:
         pods = _objects(stored.get("pods"))
         return DeletePods(
             target,
-            tuple(Target(ObjectRef("", "Pod", ref.namespace, dig_text(p, "name")), dig_text(p, "uid")) for p in pods),
+            tuple(_pod_from_json(pod, ref.namespace) for pod in pods),
             summary,
+            bool(stored.get("replacesPods")),
+            evict=bool(stored.get("evict")),
+            grace_seconds=dig_int(stored, "graceSeconds") if "graceSeconds" in stored else None,
         )
     edits = tuple(edit_from_json(edit) for edit in _objects(stored.get("edits")))
     return Patch(target, edits, summary, bool(stored.get("replacesPods")), bool(stored.get("undoable")))

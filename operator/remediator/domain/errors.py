@@ -12,6 +12,7 @@ RemediatorError
 ├── Forbidden              the identity may not do this
 ├── Rejected               the API server understood and refuses: validation, admission, quota
 └── Unavailable            a system did not answer, or not in time: try later
+    └── Deposed            this process leads no longer: whoever does goes on from the record
 
 A refusal by a guard is a `Verdict`, a failed attempt is an `Outcome`; neither is an exception.
 """
@@ -85,3 +86,7 @@ class Rejected(RemediatorError):
 
 class Unavailable(RemediatorError):
     """A system did not answer, or not in time; whether a write happened is not known."""
+
+
+class Deposed(Unavailable):
+    """This process leads no longer, so that nothing was sent; whoever does goes on from the record."""

@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 
 NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
 IDENTIFIER_PATTERN: Final = r"^[a-z][a-zA-Z0-9]{0,39}$"
+SHARE_PATTERN: Final = r"^[0-9]{1,6}%?$"
 
 
 class ApiModel(BaseModel):
@@ -31,6 +32,8 @@ class ApiModel(BaseModel):
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 NamespaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME_PATTERN)]
 Identifier = Annotated[str, Field(min_length=1, max_length=40, pattern=IDENTIFIER_PATTERN)]
+Share = Annotated[str, Field(min_length=1, max_length=7, pattern=SHARE_PATTERN)]
+"""A number of pods, or a share of them in percent."""
 ReceiverName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 
 Expression = Annotated[str, Field(min_length=1, max_length=2048)]

@@ -1,17 +1,19 @@
 """The shape of everything that the API server, a payload or an expression hands over."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar, cast
 
 # quoted as a whole, an annotation such as `JSON | Absent` would fail when its module is imported
 JSON: TypeAlias = str | int | float | bool | list["JSON"] | dict[str, "JSON"] | None
 Object: TypeAlias = dict[str, JSON]
 
+T = TypeVar("T")
+
 
 def dig(value: JSON, *keys: str | int) -> JSON:
     """What stands at the path, or None where any part of it is absent or of another shape."""
     for key in keys:
-        if isinstance(value, Mapping) and isinstance(key, str):
+        if isinstance(value, (dict, Mapping)) and isinstance(key, str):  # dict alone answers at once
             value = value.get(key)
         elif isinstance(value, Sequence) and not isinstance(value, str) and isinstance(key, int):
             value = value[key] if -len(value) <= key < len(value) else None
@@ -42,3 +44,12 @@ def dig_int(value: JSON, *keys: str | int, default: int = 0) -> int:
     """The integer at the path; `default` where there is none."""
     found = dig(value, *keys)
     return found if isinstance(found, int) and not isinstance(found, bool) else default
+
+
+def copied(value: T) -> T:
+    """A copy that shares nothing that can be altered; of JSON alone, and several times as fast as the general one."""
+    if isinstance(value, dict):
+        return cast(T, {key: copied(one) for key, one in value.items()})
+    if isinstance(value, list):
+        return cast(T, [copied(one) for one in value])
+    return value

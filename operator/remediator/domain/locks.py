@@ -4,20 +4,29 @@ Who may change a target now, and what was changed on it before.
 One lock a target, held by a run and not by a process; with it lies the ledger that limits read.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-MAX_PAST_CHANGES: Final = 20
-"""What one Lease holds of a target's history: some 6 KB."""
+from remediator.domain.objects import ObjectRef
+
+MAX_PAST_CHANGES: Final = 40
+"""What one Lease holds of a target's history: some 12 KB."""
+NEWEST_CHANGES: Final = 20
+"""How many of them are the newest, whoever made them: so many changes an hour can be counted."""
+KEPT_OF_A_REMEDY: Final = 3
+"""How many of each remedy outlast the others': so many in a row can be seen not to have helped."""
 
 
 @dataclass(frozen=True, slots=True)
 class PastChange:
     """
-    One change of a target, as cooldowns, budgets and "did not help" count it.
+    What one remedy of one run changed on a target, as cooldowns, budgets and "did not help" count it.
 
-    `run_uid`, `remedy` and `step` name it: noting it again replaces what was noted before.
+    `run_uid` and `remedy` name it: noting it again replaces what was noted before, and noting it
+    with nothing made takes it off.
     """
 
     runbook: str
@@ -28,9 +37,11 @@ class PastChange:
     run_uid: str
     at: datetime
     """When it was begun."""
-    step: str = ""
+    made: tuple[datetime, ...] = ()
+    """When each of its changes was made; until the run has ended, all that it may make, as of the beginning."""
     ended: datetime | None = None
     outcome: str = ""
+    """How the run ended; empty while it is open, and for ever where it was deleted before it said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,8 @@ class LockState:
     """
 
     name: str
+    target: ObjectRef | None = None
+    """What it is the lock of; None where nobody has ever locked it."""
     holder: str = ""
     """`NAMESPACE/NAME` of the run."""
     holder_uid: str = ""
@@ -50,19 +63,27 @@ class LockState:
     resource_version: str = ""
     """Empty where nobody has ever locked the target."""
 
-    def noted(self, change: PastChange) -> "LockState":
+    def noted(self, *changes: PastChange) -> "LockState":
         """
-        The state with the change in its ledger.
+        The state with these changes in its ledger, and without those that came to nothing.
 
-        Where the ledger is full the oldest go first, but the newest of each Runbook's remedy stays
-        longest: a cooldown reads it, and one busy Runbook must not make another forget.
+        Where the ledger is full the oldest go first, but the last few of each Runbook's remedy stay
+        longest: cooldowns read them, and one busy Runbook must not make another forget.
         """
-        others = [past for past in self.changes if _use(past) != _use(change)]
-        ordered = sorted([*others, change], key=lambda past: past.at)
-        newest = {(past.runbook, past.remedy): past for past in ordered}
-        by_worth = sorted(ordered, key=lambda past: (past in newest.values(), past.at), reverse=True)
-        kept = by_worth[:MAX_PAST_CHANGES]
-        return replace(self, changes=tuple(past for past in ordered if past in kept))
+        about = {_use(change) for change in changes}
+        others = [past for past in self.changes if _use(past) not in about]
+        ordered = sorted([*others, *(one for one in changes if one.made)], key=lambda past: past.at)
+        return replace(self, changes=tuple(sorted(_worth_keeping(ordered), key=lambda past: past.at)))
+
+    def is_idle(self, since: datetime) -> bool:
+        """Whether nobody holds it, and nothing was changed since that moment."""
+        times = (moment for past in self.changes for moment in (past.at, past.ended, *past.made) if moment is not None)
+        return not self.holder_uid and all(moment < since for moment in times)
+
+    @property
+    def freed(self) -> "LockState":
+        """The state that nobody holds; what was changed stays noted."""
+        return replace(self, holder="", holder_uid="", since=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,5 +102,15 @@ class Busy:
     since: datetime | None
 
 
-def _use(past: PastChange) -> tuple[str, str, str]:
-    return past.run_uid, past.remedy, past.step
+def _use(past: PastChange) -> tuple[str, str]:
+    return past.run_uid, past.remedy
+
+
+def _worth_keeping(oldest_first: Sequence[PastChange]) -> Sequence[PastChange]:
+    newer: Counter[tuple[str, str]] = Counter()
+    worth: list[tuple[bool, int, int]] = []
+    for place, past in enumerate(reversed(oldest_first)):
+        rank = min(newer[past.runbook, past.remedy], KEPT_OF_A_REMEDY)
+        newer[past.runbook, past.remedy] += 1
+        worth.append((place >= NEWEST_CHANGES, rank, place))
+    return [oldest_first[-1 - place] for _, _, place in sorted(worth)[:MAX_PAST_CHANGES]]

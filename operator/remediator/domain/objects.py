@@ -69,6 +69,7 @@ BUILT_IN: Final[dict[str, Kind]] = {
 RUNBOOK: Final = Kind(GROUP, VERSION, "Runbook", "runbooks")
 POLICY: Final = Kind(GROUP, VERSION, "AlertPolicy", "alertpolicies")
 RUN: Final = Kind(GROUP, VERSION, "RunbookRun", "runbookruns")
+REPLY: Final = Kind(GROUP, VERSION, "Reply", "replies")
 GUARDRAIL: Final = Kind(GROUP, VERSION, "Guardrail", "guardrails", namespaced=False)
 
 WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")

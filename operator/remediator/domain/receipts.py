@@ -19,6 +19,8 @@ class Receipt(enum.StrEnum):
     """It stood on the open run already."""
     COVERED = "Covered"
     """A run that has ended, or that was folded into a newer one, has answered it."""
+    SUSPENDED = "Suspended"
+    """It came while everything was suspended: it is recorded, and starts nothing until it resolves or is picked up."""
     RESOLVED = "Resolved"
     """It is over; where an open run waits for that, the run knows it."""
     NO_POLICY = "NoPolicy"

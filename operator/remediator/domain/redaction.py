@@ -7,6 +7,8 @@ value of an environment variable). Nothing is guessed from randomness, so digest
 hashes stay readable. A secret that carries none of these signs stays too: who may read evidence must
 still be limited.
 
+What is base64 of a text is looked at as that text, and base64 of base64 once more.
+
 Redacting twice gives the same as once. Time grows linearly with the text, whatever it holds: the
 patterns are RE2's, and no search looks further than a window ahead.
 """
@@ -17,6 +19,7 @@ import enum
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import re2
@@ -32,7 +35,14 @@ _MARKER: Final = MARKER.encode()
 _WINDOW_BYTES: Final = 128 * 1024
 _OVERLAP_BYTES: Final = 16 * 1024
 _MOST_PASSES: Final = 8
+_SHORT: Final = 512
+_REMEMBERED: Final = 4_096
+"""So many short texts are remembered as they are after redaction: keys, names and sentences come again and again."""
+
 _LONGEST_PEM_BYTES: Final = 64 * 1024
+_DEEPEST_ENCODING: Final = 2
+_BETWEEN: Final = b"\n\x00\n"
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 _PHRASE: Final = r"pass(?:word|wd|phrase|wort|code)|pwd|[_-]pass"
@@ -43,6 +53,7 @@ _STRONG: Final = (
     r"|(?:client|app|consumer|shared|webhook|aws|api|signing|cookie|session|jwt|oauth2?|hmac|bot)[_-]?secret"
     r"|(?:auth|access|refresh|id|session|api|bearer|bot|csrf|xsrf|oauth2?|personal|private|deploy|security|service"
     r"|vault|github|gitlab|slack|npm|bootstrap|join|identity)[_-]?token"
+    r"|(?:rediscli|basic|registry|npm)[_-]?auth"
     r"|dockerconfigjson|dockercfg|connection[_-]?string|x-api-key|x-amz-signature|x-amz-credential|x-goog-signature)"
 )
 _WEAK: Final = r"(?:secret|token|credentials?|jwt|otp)"
@@ -100,6 +111,7 @@ _OWN_FORM: Final = (
     r"\b(?:hv[sbr]\.[A-Za-z0-9_-]{20,}|do[opr]_v1_[0-9a-f]{40,}|dapi[0-9a-f]{32}|SK[0-9a-f]{32}\b)",
     r"\b(?:glsa_[A-Za-z0-9_]{32,}|glc_[A-Za-z0-9+/]{32,}=*|NRAK-[A-Z0-9]{27}|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32})",
     r"\b(?:ATATT3[A-Za-z0-9_=-]{50,}|AGE-SECRET-KEY-1[A-Z0-9]{50,}|lin_api_[A-Za-z0-9]{30,})",
+    r"\b[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}",  # Azure
     r"\$(?:2[abxy]|5|6|y|argon2(?:id|i|d))\$[^\s:\"'\\]{20,}",  # hashes of passwords
 )
 
@@ -123,20 +135,18 @@ _RULES: Final = (
     _Rule(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/@\"'<>\\?#]*:([^\s/\"'<>\\]+)@", _Sign.NAMED),
     _Rule(r"(?i)\b(?:https?|git|ssh|ftp)://([^\s:/@\"'<>\\?#]{16,})@", _Sign.NAMED),
     _Rule(r"\b[A-Za-z0-9_.-]+:([^\s@\"'/]+)@(?:tcp|udp|unix)6?\(", _Sign.NAMED),  # MySQL's DSN in Go
+    _Rule(r"\bjdbc:oracle:[a-z0-9]+:[^\s:/@\"'<>\\]+/([^\s\"'<>\\@]+)@", _Sign.NAMED),
     _Rule(r"(?i)[?&;](?:sig|signature)=([^\s&\"'<>]+)"),
     # whole lines
     _Rule(
         r"(?m)^[ \t]*(?:(?:export|ENV|set|-e|--env)[ \t]+)?[A-Z0-9_]*"
-        r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIALS?|(?:API|ACCESS|PRIVATE|SECRET|SIGNING|ENCRYPTION|AUTH)_?KEY)"
+        r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIALS?|REDISCLI_AUTH"
+        r"|(?:API|ACCESS|PRIVATE|SECRET|SIGNING|ENCRYPTION|AUTH)_?KEY)"
         rf"(?i:{_ENDING})=([^\s\"'`][^\r\n]*)",
         _Sign.NAMED,
     ),
     _Rule(
         rf"(?im)^[ \t]*(?:-[ \t]+)?[\w.-]*{_STRONG}{_ENDING}:[ \t]+([^\s\"'`|>{{}}\[\]&*!<][^\r\n]*)",
-        _Sign.NAMED,
-    ),
-    _Rule(
-        rf"(?im)(?:{_STRONG}|{_WEAK}){_ENDING}[\"']?:[ \t]*[|>][+-]?[ \t]*\r?\n[ \t]+([^\r\n]+)",
         _Sign.NAMED,
     ),
     # names and values
@@ -152,10 +162,14 @@ _RULES: Final = (
     _Rule(rf"(?i){_WEAK}{_ENDING}:[ \t]{{0,8}}{_BARE}", _Sign.PROSE),
     _Rule(rf"(?i)(?:^|\s)--?[a-z0-9-]*(?:{_STRONG}|{_WEAK})[ \t]+(?:{_QUOTED}|([^\s\"'`-][^\s\"'`]*))", _Sign.NAMED),
     _Rule(r"(?:\s-u|--user)[ \t=]+[\"']?[A-Za-z0-9_.@-]+:([^\s\"']+)", _Sign.NAMED),  # curl
+    _Rule(r"\b(?:mysql|mysqldump|mysqladmin|mariadb)\b[^\r\n|;&]{0,200}?\s-p([^\s\"'-][^\s\"']*)", _Sign.NAMED),
+    _Rule(r"\bredis-cli\b[^\r\n|;&]{0,200}?\s-a\s+[\"']?([^\s\"'-][^\s\"']*)", _Sign.NAMED),
+    _Rule(r"\bsshpass\s+-p\s*[\"']?([^\s\"']+)", _Sign.NAMED),
+    _Rule(r"(?i)\"AUTH\"(?:[ \t]+\"[^\"\r\n]{1,64}\")?[ \t]+\"([^\"\r\n]+)\"", _Sign.NAMED),  # Redis
     _Rule(rf"(?i)<[\w.:-]*(?:{_STRONG}|{_WEAK}){_ENDING}>([^<\s][^<]*)<", _Sign.NAMED),
 )
 
-_NAME_OR_SIGN: Final = r"(?i)pass|pwd|secret|token|key|auth|cred|cookie|bearer|basic|jwt|otp|sig|docker|connection|://|@|-----|--user|\s-u\s"
+_NAME_OR_SIGN: Final = r"(?i)pass|pwd|secret|token|key|auth|cred|cookie|bearer|basic|jwt|otp|sig|docker|connection|://|@|mysql|mariadb|redis-cli|-----|--user|\s-u\s"
 """Without any of these no rule below `_OWN_FORM` applies: most strings of an object need no closer look."""
 
 
@@ -173,9 +187,13 @@ class Redactor:
 
     def __init__(self, extra_patterns: Iterable[str] = ()) -> None:
         self._extra = tuple(_extra(pattern) for pattern in extra_patterns)
+        self._of_short = lru_cache(maxsize=_REMEMBERED)(self._redacted)
 
     def redact(self, text: str) -> str:
         """The text with every secret that can be recognised replaced by `[redacted]`."""
+        return self._of_short(text) if len(text) <= _SHORT else self._redacted(text)
+
+    def _redacted(self, text: str) -> str:
         data = text.encode("utf-8", "replace")
         # A replacement can complete another pattern, so go on until nothing moves.
         for _ in range(_MOST_PASSES):
@@ -194,16 +212,37 @@ class Redactor:
         """
         return self._value(value, 0)
 
-    def _pass(self, data: bytes) -> bytes:
+    def _pass(self, data: bytes, depth: int = 0) -> bytes:
         data = _replaced(data, _spans(_own_form, data, _Sign.CERTAIN))
         if _name_or_sign.search(data) is not None:
             data = _replaced(data, _pem_spans(data))
             data = _replaced(data, _manifest_spans(data))
+            data = _replaced(data, _block_spans(data))
             for regex, sign in _rules:
                 data = _replaced(data, _spans(regex, data, sign))
         for regex in self._extra:
             data = _replaced(data, _spans(regex, data, _Sign.CERTAIN))
-        return data
+        return _replaced(data, self._encoded_spans(data, depth)) if depth < _DEEPEST_ENCODING else data
+
+    def _encoded_spans(self, data: bytes, depth: int) -> Iterator[tuple[int, int]]:
+        """Base64 of text that holds a secret. All texts are looked at together: many short ones are as long as one."""
+        found = [
+            (span, text)
+            for span in (match.span() for match in _encoded.finditer(data))
+            if (text := _decoded(data[slice(*span)])) is not None and self._may_hold_a_secret(text)
+        ]
+        if not found:
+            return
+        after = self._pass(_BETWEEN.join(text for _, text in found), depth + 1).split(_BETWEEN)
+        # a secret may have swallowed what stood between two of them; then nobody can tell which
+        unclear = len(after) != len(found)
+        for i, (span, text) in enumerate(found):
+            if unclear or after[i] != text:
+                yield span
+
+    def _may_hold_a_secret(self, text: bytes) -> bool:
+        signs = (_name_or_sign, _own_form, _encoded, *self._extra)
+        return any(regex.search(text) is not None for regex in signs)
 
     def _value(self, value: JSON, depth: int, *, of_secret: bool = False) -> JSON:
         if depth > DEEPEST:
@@ -417,6 +456,45 @@ def _yaml_data_spans(data: bytes, begin: int, end: int) -> Iterator[tuple[int, i
             indent = depth if content.rstrip() in (b"data:", b"stringData:") else None
 
 
+def _block_spans(data: bytes) -> Iterator[tuple[int, int]]:
+    """The lines of YAML's block scalars behind a name that gives a secret away."""
+    done = 0
+    for head in _block_head.finditer(data):
+        if head.start() < done:
+            continue
+        begin = data.rfind(b"\n", 0, head.start()) + 1
+        indent = len(data[begin : head.end()]) - len(data[begin : head.end()].lstrip(b" \t-"))
+        done = head.end()
+        for line in _line.finditer(data, head.end()):
+            content = line.group().lstrip(b" \t")
+            if content and len(line.group()) - len(content) <= indent:
+                break
+            done = line.end()
+            if content.strip() not in (b"", _MARKER):
+                yield line.end() - len(content), line.end()
+
+
+def _decoded(value: bytes) -> bytes | None:
+    """The text that this is base64 of, as far as it goes; None where it is none."""
+    whole = value.rstrip(b"=").translate(_URL_SAFE)
+    try:
+        raw = base64.b64decode(whole[: len(whole) // 4 * 4] + _rest_of(whole), validate=True)
+    except binascii.Error:
+        return None
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as wrong:
+        if wrong.start < len(raw) - 3:  # the end may have been cut off
+            return None
+        raw = raw[: wrong.start]
+    return raw if raw and _not_text.search(raw) is None else None
+
+
+def _rest_of(whole: bytes) -> bytes:
+    rest = whole[len(whole) // 4 * 4 :]
+    return rest + b"=" * (4 - len(rest)) if len(rest) > 1 else b""
+
+
 def _replaced(data: bytes, spans: _Spans) -> bytes:
     pieces: list[bytes] = []
     done = 0
@@ -473,6 +551,9 @@ _document_break: Final = _compiled(r"(?m)^---[ \t]*$")
 _secret_kind: Final = _compiled(r"\bkind\\*[\"']?[ \t]*:[ \t]*\\*[\"']?Secret(?:List)?\b")
 _json_data: Final = _compiled(r"\"(?:data|stringData)\\*\"\s*:\s*\{([^{}]*)\}?")
 _json_member: Final = _compiled(r":\s*\\*\"((?:[^\"\\]|\\[^\"])*)")
+_block_head: Final = _compiled(rf"(?i)(?:{_STRONG}|{_WEAK}){_ENDING}[\"']?:[ \t]*[|>][+-]?[0-9]?[+-]?[ \t]*\r?\n")
+_encoded: Final = _compiled(r"[A-Za-z0-9+/_-]{24,}={0,2}")
+_not_text: Final = _compiled(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _line: Final = _compiled(r"[^\r\n]+")
 _yaml_member: Final = _compiled(r"[ \t]*[\"']?[A-Za-z0-9_.-]+[\"']?:[ \t]*([^\r\n]*)")
 

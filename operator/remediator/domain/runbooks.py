@@ -91,7 +91,7 @@ class Step(ApiModel):
     """
 
     COMMON: ClassVar[frozenset[str]] = frozenset(
-        {"name", "when", "timeout", "target", "forEach", "maxItems", "approval"}
+        {"name", "when", "timeout", "target", "forEach", "maxItems", "approval", "ttl", "revertOnResolve"}
     )
 
     name: Identifier = Field(description="Unique in the Runbook; how expressions and the record name the step.")
@@ -110,6 +110,16 @@ class Step(ApiModel):
         description="A longer list is refused (OutOfBounds), never cut; default 10.",
     )
     approval: Approval | None = Field(default=None, description="People who must agree before this step.")
+    ttl: GoDuration | None = Field(
+        default=None,
+        description="How long the change may stay, from when it was made: then what it replaced is put back, whether the "
+        "run is open or has ended. At least 1s. Default: it stays.",
+    )
+    revert_on_resolve: bool = Field(
+        default=False,
+        description="What the change replaced is put back when the run has ended and all alerts of its episode are "
+        "resolved; with `ttl`, after that time at the latest. Default: it stays.",
+    )
     action: Annotated[str, Field(exclude=True)] = ""
     parameters: Annotated[dict[str, Any], Field(exclude=True)] = Field(default_factory=dict)
 

@@ -10,18 +10,22 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, Field, PlainSerializer
 
 from remediator.domain.alerts import Alert
+from remediator.domain.bounded import shorten
+from remediator.domain.durations import GoDuration
 from remediator.domain.fields import AnyObject, AnyValue, ApiModel, NamespaceName, ObjectName, Text
 from remediator.domain.objects import ObjectRef, Target
 from remediator.domain.policies import Mode, RunbookRef
+from remediator.domain.replies import ReplyType
 
 MAX_TIMELINE: Final = 60
 MAX_MESSAGE: Final = 1024
 ALERTS_IN_FULL: Final = 10
+MAX_COVERED: Final = 64
 OUTSIDE: Final = frozenset({"external", "unresolved"})
 """The kinds of targets that are no objects of the cluster."""
 
@@ -88,8 +92,8 @@ class AlertRecord(Record):
         return cls(
             fingerprint=alert.fingerprint,
             status=alert.status,
-            labels={key: value[:2048] for key, value in list(alert.labels.items())[:64]},
-            annotations={key: value[:2048] for key, value in list(alert.annotations.items())[:32]},
+            labels={key: shorten(value, 2048) for key, value in list(alert.labels.items())[:64]},
+            annotations={key: shorten(value, 2048) for key, value in list(alert.annotations.items())[:32]},
             starts_at=alert.starts_at,
             ends_at=alert.ends_at,
             generator_url=alert.generator_url[:2048],
@@ -265,6 +269,10 @@ class StepRecord(Record):
     target: RunTarget | None = Field(default=None, description="The object it is about.")
     change: AnyObject | None = Field(default=None, description="What is written, and what it replaces.")
     parameters: AnyObject | None = Field(default=None, description="The rendered parameters of a message or a wait.")
+    ttl: GoDuration | None = Field(default=None, description="How long the change may stay.")
+    revert_on_resolve: bool = Field(
+        default=False, description="Whether the change is taken back when the alerts are resolved."
+    )
     state: StepState = Field(default=StepState.PLANNED, description="How far it is.")
     token: Text = Field(default="", description="What the changed object is stamped with.")
     undo_of: Text = Field(default="", description="The token of the change that this one takes back.")
@@ -334,6 +342,87 @@ class CheckRecord(Record):
     message: Text = Field(default="", description="One sentence for people.")
 
 
+class ReplyRecord(Record):
+    """A person's word, and what became of it."""
+
+    name: Text = Field(description="Name of the Reply.")
+    uid: Text = Field(default="", description="UID of the Reply.")
+    type: ReplyType = Field(description="What was said.")
+    user: Text = Field(description="Who said it.")
+    at: Time = Field(description="When it was said, by the API server's clock.")
+    taken: bool = Field(default=False, description="Whether it counted; false: it was ignored.")
+    reason: Text = Field(default="", description="The person's own reason, or why it was ignored.")
+
+
+class ApprovalNeed(Record):
+    """One approval that is asked for, and by whom."""
+
+    by: Text = Field(description="Who asks for it: the policy, a Guardrail, the remedy or the step.")
+    count: int = Field(default=1, description="How many distinct people.")
+    groups: list[Text] = Field(default_factory=list, max_length=16, description="The groups that they must be in.")
+
+
+class ApprovalRecord(Record):
+    """A question to people whether a plan may be carried out, and what they said."""
+
+    step: Text = Field(default="", description="The step that asks for itself; empty: the whole remedy.")
+    plan_hash: Text = Field(description="The plan that is asked about; another plan is another question.")
+    needs: list[ApprovalNeed] = Field(default_factory=list, max_length=40, description="What has to be met.")
+    asked_at: Time = Field(description="When it was asked; what was said before does not count.")
+    deadline: Time = Field(description="When the question expires.")
+    given: list[ReplyRecord] = Field(
+        default_factory=list, max_length=32, description="The approvals that were used up with the first intent."
+    )
+    state: Literal["Waiting", "Approved", "Denied", "Expired"] = Field(default="Waiting", description="How it stands.")
+
+
+class QuestionRecord(Record):
+    """Something that a person is asked, by an `ask` or a `manual`."""
+
+    name: Text = Field(description="The step or diagnostic that asks.")
+    question: Text = Field(description="What is asked, or has to be done.")
+    answers: list[Text] = Field(default_factory=list, max_length=16, description="The answers there are; empty: any.")
+    pattern: Text = Field(default="", description="RE2 that the whole answer must match.")
+    default: Text = Field(default="", description="Taken when nobody has answered in time; empty: nothing is.")
+    asked_at: Time = Field(description="When it was asked.")
+    deadline: Time = Field(description="Until when it can be answered.")
+    answer: Text = Field(default="", description="What was answered.")
+    answered_by: Text = Field(default="", description="Who answered; empty with an answer: the default was taken.")
+    answered_at: Time | None = Field(default=None, description="When it was answered, or its time was over.")
+    blocking: bool = Field(default=True, description="Whether the run waits for it; false: a listed follow-up.")
+
+
+class DebtKind(enum.StrEnum):
+    """Why a change must still be taken back."""
+
+    TTL = "TTL"
+    RESOLVED = "Resolved"
+    UNDO = "Undo"
+
+
+class DebtRecord(Record):
+    """A change that must still be taken back, or that has been."""
+
+    token: Text = Field(description="Token of the change that is taken back.")
+    step: Text = Field(description="The step that made it.")
+    kind: DebtKind = Field(description="Why: its time is over, the alerts are resolved, or an undo was begun.")
+    due: Time | None = Field(default=None, description="When; absent: not known yet.")
+    resolved_since: Time | None = Field(
+        default=None, description="Since when no alert of the episode was seen firing, after the run's end."
+    )
+    begun_at: Time | None = Field(default=None, description="When it was begun to be taken back.")
+    state: Literal["Owed", "Paid", "GivenUp"] = Field(default="Owed", description="GivenUp: a person decides.")
+    settled_at: Time | None = Field(default=None, description="When it was paid or given up.")
+    message: Text = Field(default="", description="One sentence for people.")
+
+
+class Acknowledgement(Record):
+    """Somebody looks after it."""
+
+    by: Text = Field(description="Who.")
+    at: Time = Field(description="Since when.")
+
+
 class Attempt(Record):
     """One round: a diagnosis, the remedy it led to, what was done and whether it helped."""
 
@@ -351,11 +440,23 @@ class Attempt(Record):
     remedy: Text = Field(default="", description="The remedy that was chosen; empty if none.")
     chosen_at: Time | None = Field(default=None, description="When the choice was made.")
     plan_hash: Text = Field(default="", description="Hash of the rendered changes.")
+    locked_at: Time | None = Field(default=None, description="Since when the locks for it are held.")
     steps: list[StepRecord] = Field(default_factory=list, max_length=64, description="The plan and what came of it.")
     verifying_since: Time | None = Field(default=None, description="When verification began.")
     checks: list[CheckRecord] = Field(default_factory=list, max_length=8, description="The verification.")
     verdict: Verdict | None = Field(default=None, description="Whether it helped.")
     undo: list[StepRecord] = Field(default_factory=list, max_length=64, description="What was taken back.")
+    approvals: list[ApprovalRecord] = Field(
+        default_factory=list, max_length=24, description="Whether people agreed: to the plan, and to single steps."
+    )
+    questions: list[QuestionRecord] = Field(
+        default_factory=list, max_length=72, description="What people were asked, and what they answered."
+    )
+
+    @property
+    def has_changed_something(self) -> bool:
+        """Whether a change of it was made, or may have been."""
+        return any(step.has_changed_something for step in self.steps)
 
 
 class Ending(Record):
@@ -421,10 +522,32 @@ class Resolved(Record):
     )
 
 
+class CoveredRecord(Record):
+    """Alerts that earlier runs on the same target have answered, which are deleted since."""
+
+    heard_at: Time = Field(description="When the last of them was last sent, by our clock.")
+    identities: Annotated[str, Field(max_length=20000)] = Field(
+        description="Fingerprint digest and startsAt of each, packed."
+    )
+    policy_uid: Text = Field(
+        default="", description="With `policyGeneration`: they are answered as long as the policy is that one."
+    )
+    policy_generation: int = Field(default=0, description="0: they are answered whatever becomes of the policy.")
+
+
 class RunbookRunStatus(Record):
     """The record."""
 
     observed_generation: int = Field(default=0, description="Generation of the spec that this is about.")
+    leader_epoch: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "Which leader of the operator wrote this last, counted up with each change of leader. One below that of the "
+            "ConfigMap `leader-epoch` in the operator's namespace intends nothing more: the API server refuses it. "
+            "0: written before there was a leader, or by intake alone."
+        ),
+    )
     state: State = Field(default=State.DIAGNOSING, description="Where it stands, for people.")
     outcome: RunOutcome | None = Field(default=None, description="How it ended; set once, with the end.")
     remedy: Text = Field(default="", description="The remedy that is, or was last, carried out.")
@@ -443,15 +566,44 @@ class RunbookRunStatus(Record):
     held: Held | None = Field(default=None, description="Why it stands still.")
     locks: list[Text] = Field(
         default_factory=list,
-        max_length=64,
+        max_length=256,
         description="The Leases that it holds: of its target, and of each object that it changes.",
     )
+    replies: list[ReplyRecord] = Field(
+        default_factory=list, max_length=32, description="What people said, taken or ignored; the newest."
+    )
+    acknowledged: Acknowledgement | None = Field(default=None, description="Who looks after it.")
+    debts: list[DebtRecord] = Field(
+        default_factory=list, max_length=64, description="Changes that must still be taken back, or were."
+    )
     ending: Ending | None = Field(default=None, description="How it will end.")
+    still_firing: Time | None = Field(
+        default=None,
+        description="When an alert that it has answered was last sent again after its end, by our clock; written "
+        "every six hours at most.",
+    )
+    covered: list[CoveredRecord] = Field(
+        default_factory=list,
+        max_length=MAX_COVERED,
+        description="Further alerts that it answers, for earlier runs on the target that are deleted.",
+    )
+    evidence_expired: Time | None = Field(
+        default=None, description="When what the diagnosis captured was deleted; absent: it is kept."
+    )
+    left_out: list[Text] = Field(
+        default_factory=list,
+        max_length=16,
+        description="What was left out of this record to keep it below 64 KiB; empty: nothing was.",
+    )
     timeline: list[TimelineEntry] = Field(
         default_factory=list,
         max_length=MAX_TIMELINE,
         description="The story, newest last; the middle is dropped first.",
     )
+
+    def taken(self, kind: ReplyType) -> ReplyRecord | None:
+        """The newest word of this type that counted."""
+        return next((one for one in reversed(self.replies) if one.taken and one.type is kind), None)
 
     @property
     def attempt(self) -> Attempt | None:
@@ -497,6 +649,16 @@ class Run:
         return self.status.outcome is not None
 
     @property
+    def has_changed_something(self) -> bool:
+        """Whether any round of it has made a change, or may have."""
+        return any(attempt.has_changed_something for attempt in self.status.attempts)
+
+    @property
+    def owes(self) -> bool:
+        """Whether a change of it must still be taken back, also after its end."""
+        return any(debt.state == "Owed" for debt in self.status.debts)
+
+    @property
     def full_name(self) -> str:
         return f"{self.namespace}/{self.name}"
 
@@ -506,6 +668,11 @@ class Run:
         if self.status.alerts is not None:
             return self.status.alerts
         return self.spec.episode.alerts if self.spec.episode is not None else AlertSet()
+
+    @property
+    def home(self) -> str:
+        """The namespace whose people answer for it: its policy's, of a run by hand its own."""
+        return self.spec.policy_ref.namespace if self.spec.policy_ref is not None else self.namespace
 
     @property
     def policy_name(self) -> str:

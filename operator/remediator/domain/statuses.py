@@ -72,7 +72,16 @@ class AlertPolicyStatus(DefinitionStatus):
     )
 
 
+class StormRecord(Record):
+    """A storm that goes on where the Guardrail's own rule holds."""
+
+    since: Time = Field(description="When so many runs had begun that it was one.")
+    until: Time = Field(description="When it is over, if there is no further burst; what it holds goes on then.")
+    held: int = Field(default=0, ge=0, description="How many runs stand still because of a storm there.")
+
+
 class GuardrailStatus(DefinitionStatus):
     """What a Guardrail governs."""
 
     namespaces: int = Field(default=0, ge=0, description="How many namespaces it selects.")
+    storm: StormRecord | None = Field(default=None, description="The storm that goes on; absent if none does.")

@@ -40,6 +40,10 @@ class Reason(enum.StrEnum):
     DISRUPTION_BUDGET = "DisruptionBudget"
     IN_GRACE = "InGrace"
     AWAITING_APPROVAL = "AwaitingApproval"
+    AWAITING_HUMAN = "AwaitingHuman"
+    DENIED = "Denied"
+    EXPIRED = "Expired"
+    STOPPED = "Stopped"
     FACT_UNKNOWN = "FactUnknown"
 
 

@@ -5,16 +5,20 @@ The set has a bounded size. What does not fit is handed back by the functions he
 stores the run stores it beside: an identity that is recorded nowhere would not be covered later.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from remediator.domain.alerts import MAX_IDENTITIES, Alert, Identities, Identity
+from remediator.domain.bounded import shorten
 from remediator.domain.redaction import redact, redact_json
 from remediator.domain.runs import ALERTS_IN_FULL, AlertRecord, AlertSet
 
 MAX_NAMES: Final = 64
+NAME_BYTES: Final = 96
+RECORDS_BYTES: Final = 12 * 1024
 OTHER_NAMES: Final = "…"
 """Where alerts are counted whose name is one too many."""
 
@@ -84,7 +88,7 @@ def merged(older: AlertSet, newer: AlertSet) -> tuple[AlertSet, Identities]:
             identities=inside.encode(),
             resolved=packed(resolved).split(MAX_IDENTITIES)[0].encode(),
             names=names,
-            first=[*older.first, *fresh][:ALERTS_IN_FULL],
+            first=_within([*older.first, *fresh][:ALERTS_IN_FULL], RECORDS_BYTES),
             last_received=_latest(older.last_received, newer.last_received),
             last_opened=_latest(older.last_opened, newer.last_opened),
         ),
@@ -142,7 +146,7 @@ def _room_first_for(known: Mapping[bytes, int], everything: Identities) -> tuple
 def _names(before: Mapping[str, int], fresh: Iterable[Alert]) -> dict[str, int]:
     names = dict(before)
     for alert in fresh:
-        _count(names, alert.name[:256], 1)
+        _count(names, shorten(alert.name, NAME_BYTES), 1)
     return names
 
 
@@ -166,7 +170,41 @@ def _first(
     for alert in joining:
         if alert.fingerprint in found or len(found) < ALERTS_IN_FULL:
             found[alert.fingerprint] = AlertRecord.of(redacted(alert), now)
-    return list(found.values())
+    return _within(list(found.values()), RECORDS_BYTES)
+
+
+def _within(records: list[AlertRecord], limit_bytes: int) -> list[AlertRecord]:
+    """
+    The records in at most so many bytes: long texts are cut, those of annotations first.
+
+    Where that is not enough the last records go, and of a single one the last labels. Each cut text
+    says so, and `count` how many alerts there are.
+    """
+    for longest in (512, 128):
+        for labels in (False, True):
+            if sum(map(_size, records)) <= limit_bytes:
+                return records
+            records = [_shortened(record, longest, labels=labels) for record in records]
+    while len(records) > 1 and sum(map(_size, records)) > limit_bytes:
+        records = records[:-1]
+    while records and records[0].labels and _size(records[0]) > limit_bytes:
+        fewer = dict(list(records[0].labels.items())[: len(records[0].labels) // 2])
+        records = [records[0].model_copy(update={"labels": fewer, "annotations": {}})]
+    return records
+
+
+def _shortened(record: AlertRecord, longest: int, *, labels: bool) -> AlertRecord:
+    update: dict[str, object] = {
+        "annotations": {name: shorten(value, longest) for name, value in record.annotations.items()},
+        "generator_url": record.generator_url if len(record.generator_url) <= longest else "",
+    }
+    if labels:
+        update["labels"] = {name: shorten(value, longest) for name, value in record.labels.items()}
+    return record.model_copy(update=update)
+
+
+def _size(record: AlertRecord) -> int:
+    return len(json.dumps(record.as_json(), ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def redacted(alert: Alert) -> Alert:

@@ -13,6 +13,7 @@ again and decides again.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from remediator.domain.alerts import Alert, Identities
@@ -47,6 +48,12 @@ class Key:
 
     def __str__(self) -> str:
         return f"{self.policy_namespace}/{self.policy_name} on {self.target}"
+
+
+@lru_cache(maxsize=16_384)
+def key_of(policy_namespace: str, policy_name: str, kind: str, namespace: str, name: str) -> Key:
+    """The key; the same object for the same words, because thousands of runs have it in memory."""
+    return Key(policy_namespace, policy_name, ObjectRef.of(kind, namespace, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +91,15 @@ class KnownRun:
     admitted: bool = False
     """Whether the leader has taken it on: such a run came first, whatever its name says."""
     deleting: bool = False
+    held: str = ""
+    """Why it stands still; empty: it does not."""
     recorded: Identities = NO_IDENTITIES
     has_more: bool = False
     """Whether further identities are kept beside the run and are not in `recorded`."""
     folded: Identities = NO_IDENTITIES
     """What older runs of the key had answered when retention removed them."""
+    folded_until: tuple[tuple[PolicyVersion, Identities], ...] = ()
+    """The same of runs that answered as long as the policy had this text."""
     alerts: AlertSet | None = None
     has_status: bool = False
     has_recorded: bool = False
@@ -124,6 +135,17 @@ class KnownRun:
         if self.deleting or self.outcome is None or not self.outcome.covers:
             return False
         return not (self.outcome.covers_until_policy_changes and policy.has_changed_since(self.policy))
+
+    def has_taken_over(self, policy: PolicyVersion) -> tuple[Identities, ...]:
+        """
+        What it answers for older runs that are deleted, whatever it comes to itself (FOLD).
+
+        A run that somebody is deleting is being forgotten with all of it.
+        """
+        if self.deleting:
+            return ()
+        until = (found for text, found in self.folded_until if not policy.has_changed_since(text))
+        return (self.folded, *until) if len(self.folded) else tuple(until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,15 +237,18 @@ def _receipt(alert: Alert, known: Sequence[KnownRun], open_runs: Sequence[KnownR
 
 
 def _answers(run: KnownRun, alert: Alert, policy: PolicyVersion) -> bool:
-    """What was folded into a run is answered whatever the run itself comes to."""
-    if not run.deleting and run.folded.covers(alert):
+    if any(found.covers(alert) for found in run.has_taken_over(policy)):
         return True
     return run.has_answered(policy) and run.recorded.covers(alert)
 
 
+def answering(runs: Iterable[KnownRun], alerts: Sequence[Alert], policy: PolicyVersion) -> tuple[KnownRun, ...]:
+    """The runs that have answered any of these alerts."""
+    return tuple(run for run in runs if any(_answers(run, alert, policy) for alert in alerts))
+
+
 def _last_to_answer(known: Sequence[KnownRun], alerts: Sequence[Alert], policy: PolicyVersion) -> KnownRun | None:
-    answering = (run for run in known if any(_answers(run, alert, policy) for alert in alerts))
-    return max(answering, key=lambda run: run.number, default=None)
+    return max(answering(known, alerts, policy), key=lambda run: run.number, default=None)
 
 
 def _attach(run: KnownRun, receipts: Receipts, now: datetime, fresh_for: timedelta | None) -> Attach | None:
@@ -289,7 +314,7 @@ def admitted(run: KnownRun, runs: Iterable[KnownRun]) -> Admit | Supersede | Cov
     older = min((o for o in others if o.is_open and o.seniority < run.seniority), key=_seniority, default=None)
     if older is not None:
         return Supersede(older)
-    answering = [other for other in others if other.has_answered(run.policy) or other.folded]
+    answering = [other for other in others if other.has_answered(run.policy) or other.has_taken_over(run.policy)]
     answered = Identities().merge(*(_answered(other, run.policy) for other in answering))
     if len(run.recorded) and not run.has_more and all_within(run.recorded, answered):
         return CoveredBy(max(answering, key=lambda other: other.number))
@@ -301,6 +326,5 @@ def _seniority(run: KnownRun) -> tuple[bool, datetime, int, str]:
 
 
 def _answered(run: KnownRun, policy: PolicyVersion) -> Identities:
-    if run.deleting:
-        return Identities()
-    return run.folded.merge(run.recorded) if run.has_answered(policy) else run.folded
+    own = (run.recorded,) if run.has_answered(policy) else ()
+    return Identities().merge(*run.has_taken_over(policy), *own)

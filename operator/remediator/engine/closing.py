@@ -16,5 +16,7 @@ def messages(run: Run, book: AcceptedRunbook | None) -> tuple[Message, ...]:
         return ()
     otherwise: tuple[Message, ...] = ()
     if ending.outcome.escalates:
-        otherwise = book.otherwise if book is not None and book.otherwise else (None,)
+        otherwise = book.otherwise if book is not None else ()
+        if all(one is None or one.question is not None for one in otherwise):
+            otherwise = (None, *otherwise)  # what people have to do tells nobody by itself
     return (*otherwise, *(book.finally_ if book is not None else ()))

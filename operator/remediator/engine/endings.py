@@ -2,18 +2,23 @@
 
 from datetime import datetime
 
-from remediator.domain.changes import Patch, change_as_json, change_from_json
+from remediator.domain.replies import ReplyType
 from remediator.domain.runbooks import IfNotHelped
 from remediator.domain.runs import CheckRecord, Run, RunOutcome, StepRecord, StepState, Verdict
 from remediator.domain.verdicts import Reason
+from remediator.engine import debts
 from remediator.engine.acceptance import CompiledCheck, CompiledRemedy
 from remediator.engine.record import current, with_attempt, with_ending, with_entry, with_new_attempt
+
+_DECIDED: dict[str, RunOutcome] = {Reason.DENIED: RunOutcome.DENIED, Reason.EXPIRED: RunOutcome.EXPIRED}
+"""What people's refusal of a later step ends a run as."""
 
 _OUTCOMES: dict[str, RunOutcome] = {
     Reason.STALE_ALERT: RunOutcome.NOT_NEEDED,
     Reason.TARGET_GONE: RunOutcome.TARGET_GONE,
     Reason.TARGET_CHANGED: RunOutcome.TARGET_CHANGED,
     Reason.POLICY_NOT_READY: RunOutcome.POLICY_NOT_READY,
+    **_DECIDED,
 }
 """What a refusal before the first change ends a run as; every other one is `Refused`."""
 
@@ -21,11 +26,6 @@ _OUTCOMES: dict[str, RunOutcome] = {
 def conclude(run: Run, now: datetime, outcome: RunOutcome, reason: str, message: str) -> Run:
     """The run with its end decided; see `with_ending`."""
     return with_ending(run, now, outcome, reason, message)
-
-
-def has_changed(run: Run) -> bool:
-    """Whether the current round has changed anything in the cluster."""
-    return any(step.has_changed_something for step in current(run).steps)
 
 
 def checks_of(run: Run, remedy: CompiledRemedy) -> tuple[CompiledCheck, ...]:
@@ -62,7 +62,7 @@ def after_verdict(run: Run, now: datetime, remedy: CompiledRemedy) -> Run:
             return with_ending(
                 run, now, RunOutcome.HANDED_OVER, "HandedOver", "it is better, but not by a change of this run"
             )
-        if not has_changed(run):
+        if not current(run).has_changed_something:
             return with_ending(
                 run, now, RunOutcome.NOT_NEEDED, "NothingToChange", "it is better, and nothing had to be changed"
             )
@@ -90,31 +90,39 @@ def after_broken_step(run: Run, now: datetime, remedy: CompiledRemedy, step: Ste
         return with_ending(run, now, RunOutcome.INCONCLUSIVE, step.reason or "Unclear", f"{step.label}: {step.message}")
     if remedy.remedy.gone_is == "Success" and step.reason == Reason.TARGET_GONE:
         return with_ending(run, now, RunOutcome.REMEDIATED, "TargetGone", "the target is gone, as was wanted")
-    if step.state is StepState.FAILED and (has_changed(run) or not step.change):
+    if step.state is StepState.FAILED and (current(run).has_changed_something or not step.change):
         message = f"{step.label} failed: {step.message}"
         return with_entry(with_attempt(run, verdict=Verdict.DISPROVED, verifying_since=now), now, "disproved", message)
-    if has_changed(run):
+    if current(run).has_changed_something:
         if remedy.if_not_helped in (IfNotHelped.UNDO, IfNotHelped.TRY_NEXT):
-            undoing = _with_undo(run, now)
+            undoing = taken_back(run, now)
             if undoing is not None:
                 return undoing
-        return with_ending(run, now, RunOutcome.REFUSED, step.reason or "Refused", f"{step.label}: {step.message}")
+        outcome = _DECIDED.get(step.reason, RunOutcome.REFUSED)
+        return with_ending(run, now, outcome, step.reason or "Refused", f"{step.label}: {step.message}")
     outcome = _OUTCOMES.get(step.reason, RunOutcome.REFUSED)
     return with_ending(run, now, outcome, step.reason or "Refused", f"{step.label}: {step.message}")
 
 
 def after_undo(run: Run, now: datetime, remedy: CompiledRemedy) -> Run:
     """What follows when everything that could be taken back is, or has been refused."""
+    run = debts.after_undo(run, now)
     attempt = current(run)
-    conflicts = [step for step in attempt.undo if step.state is not StepState.DONE]
+    conflicts = [step for _, step in debts.of_round(run, attempt) if step.state is not StepState.DONE]
     if conflicts:
         first = conflicts[0]
         message = f"{first.label} could not be taken back: {first.message}"
         return with_ending(run, now, RunOutcome.FAILED, first.reason or "UndoFailed", message)
+    asked = run.status.taken(ReplyType.UNDO)
+    if asked is not None:
+        return with_ending(
+            run, now, RunOutcome.UNDONE, "Undone", f"{attempt.remedy} is taken back, as {asked.user} asked"
+        )
     broken = next((s for s in attempt.steps if s.state in (StepState.REFUSED, StepState.VOIDED)), None)
     if broken is not None:
         message = f"{broken.label}: {broken.message}; what was changed before is taken back"
-        return with_ending(run, now, RunOutcome.REFUSED, broken.reason or "Refused", message)
+        outcome = _DECIDED.get(broken.reason, RunOutcome.REFUSED)
+        return with_ending(run, now, outcome, broken.reason or "Refused", message)
     if remedy.if_not_helped is IfNotHelped.TRY_NEXT:
         return with_entry(with_new_attempt(run), now, "next", f"{attempt.remedy} did not help and is taken back")
     return with_ending(run, now, RunOutcome.UNDONE, "DidNotHelp", f"{attempt.remedy} did not help and is taken back")
@@ -123,7 +131,7 @@ def after_undo(run: Run, now: datetime, remedy: CompiledRemedy) -> Run:
 def _not_helped(run: Run, now: datetime, remedy: CompiledRemedy) -> Run:
     attempt = current(run)
     if remedy.if_not_helped in (IfNotHelped.UNDO, IfNotHelped.TRY_NEXT):
-        undoing = _with_undo(run, now)
+        undoing = taken_back(run, now)
         if undoing is not None:
             return undoing
     if remedy.if_not_helped in (IfNotHelped.TRY_NEXT, IfNotHelped.KEEP_AND_TRY_NEXT):
@@ -133,27 +141,20 @@ def _not_helped(run: Run, now: datetime, remedy: CompiledRemedy) -> Run:
     )
 
 
-def _with_undo(run: Run, now: datetime) -> Run | None:
+def taken_back(run: Run, now: datetime) -> Run | None:
     """The run with its undo planned, the last change first; None where nothing can be taken back."""
-    planned = []
-    for step in reversed(current(run).steps):
-        if step.change is None or not step.has_changed_something:
-            continue
-        change = change_from_json(step.change)
-        if not isinstance(change, Patch) or not change.undoable:
-            continue
-        planned.append(
-            StepRecord(
-                name=step.name,
-                names=step.names,
-                item=step.item,
-                action=step.action,
-                joined_actions=step.joined_actions,
-                target=step.target,
-                change=change_as_json(change.reversed),
-                undo_of=step.token,
-            )
-        )
+    planned = undo_of(run)
     if not planned:
         return None
-    return with_entry(with_attempt(run, undo=planned), now, "undo", f"taking back {len(planned)} of the changes")
+    undoing = with_attempt(debts.of_undo(run, planned, now), undo=[*current(run).undo, *planned])
+    return with_entry(undoing, now, "undo", f"taking back {len(planned)} of the changes")
+
+
+def undo_of(run: Run) -> list[StepRecord]:
+    """What takes back the changes of the current round, the last one first; without those that nothing takes back."""
+    planned = []
+    for step in reversed(current(run).steps):
+        patch = debts.patch_of(step)
+        if patch is not None and step.has_changed_something and not debts.is_settled(run, step.token):
+            planned.append(debts.taken_back(step, patch))
+    return planned

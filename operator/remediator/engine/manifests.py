@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, TypeVar, Union
 from pydantic import BaseModel, ValidationError
 
 from remediator.domain.errors import InvalidManifest, Problem
-from remediator.domain.fields import IDENTIFIER_PATTERN, NAME_PATTERN
+from remediator.domain.fields import IDENTIFIER_PATTERN, NAME_PATTERN, SHARE_PATTERN
 from remediator.domain.json import JSON
 
 M = TypeVar("M", bound=BaseModel)
@@ -31,6 +31,7 @@ _RULES: Final[Mapping[str, str]] = {
     NAME_PATTERN: "a namespace has small letters, digits and hyphens only, such as team-a",
     r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$": "an object's name has small letters, digits, points and hyphens only",
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "a name here has small letters, digits and hyphens only, such as on-call",
+    SHARE_PATTERN: "write a number of pods such as 1, or a share such as 25%",
     r"^([A-Z][A-Za-z]*|[a-z][a-z0-9]*(\.[a-z0-9-]+)+|external)$": "a kind is spelled as in Deployment, one of a CRD as in certificate.cert-manager.io",
 }
 """What the patterns of shared field types mean."""

@@ -45,6 +45,13 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlock:
+    """Give the locks back and wait until then: the run has changed nothing that is not verified."""
+
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Intend:
     """Write the step as intended, with its token: from here on it is carried out or voided, never dropped."""
 
@@ -62,10 +69,12 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """Look whether the controllers have carried the change through."""
+    """Look whether the controllers have carried the change through; after the last look they had no more time."""
 
     index: int
     undoing: bool = False
+    too_late: str = ""
+    """Set for the last look: why a change that is still not through has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,14 @@ class Void:
     index: int
     undoing: bool
     reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Tell people that a change cannot be taken back, and leave it to them."""
+
+    token: str
     message: str
 
 
@@ -107,4 +124,21 @@ class Finish:
     outcome: RunOutcome
 
 
-Move = Look | Accept | Diagnose | Render | Rehearse | Lock | Intend | Start | Poll | Void | Read | Tell | Hold | Finish
+Move = (
+    Look
+    | Accept
+    | Diagnose
+    | Render
+    | Rehearse
+    | Lock
+    | Unlock
+    | Intend
+    | Start
+    | Poll
+    | Void
+    | GiveUp
+    | Read
+    | Tell
+    | Hold
+    | Finish
+)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from remediator.domain.bounded import shorten
 from remediator.domain.redaction import redact
 from remediator.domain.runs import (
     MAX_TIMELINE,
@@ -20,11 +21,18 @@ from remediator.domain.runs import (
     Run,
     RunOutcome,
     StepRecord,
+    StepState,
     TimelineEntry,
 )
 
+MESSAGE_BYTES: Final = 1_024
 KEPT_FROM_THE_START: Final = 20
 """How many of the first lines of a story stay when its middle is dropped."""
+
+
+def in_short(text: str) -> str:
+    """What may stand in a record: without secrets, in at most a kilobyte, a cut made visible."""
+    return shorten(redact(text), MESSAGE_BYTES)
 
 
 def with_status(run: Run, **changes: Any) -> Run:
@@ -38,7 +46,7 @@ def with_entry(run: Run, now: datetime, what: str, message: str = "") -> Run:
 
     The story is bounded: of a long one the beginning and the end are kept.
     """
-    entry = TimelineEntry(at=now, what=what, message=redact(message)[:1024])
+    entry = TimelineEntry(at=now, what=what, message=in_short(message))
     timeline = list(run.status.timeline)
     if timeline and (timeline[-1].what, timeline[-1].message) == (entry.what, entry.message):
         return run
@@ -58,9 +66,23 @@ def with_new_attempt(run: Run) -> Run:
     """
     The run at the beginning of its next round: nothing diagnosed, nothing chosen.
 
-    What the next round changes may be other objects, so its locks are taken anew.
+    The locks of the round before are kept; what the next one changes may be other objects, so it
+    takes its own.
     """
-    return with_status(run, attempts=[*run.status.attempts, Attempt(number=len(run.status.attempts) + 1)], locks=[])
+    attempts = run.status.attempts
+    return with_status(run, attempts=[*attempts, Attempt(number=attempts[-1].number + 1 if attempts else 1)])
+
+
+def with_round_begun_again(run: Run) -> Run:
+    """
+    The run with its round thrown away before anything came of it, and begun anew.
+
+    Its number is not used again, because evidence and tokens are named after it. What people have
+    answered is kept: they are not asked twice.
+    """
+    before = current(run)
+    fresh = Attempt(number=before.number + 1, questions=before.questions)
+    return with_status(run, attempts=[*run.status.attempts[:-1], fresh], remedy="", held=None)
 
 
 def with_step(run: Run, index: int, *, undoing: bool = False, **changes: Any) -> Run:
@@ -80,7 +102,7 @@ def with_told(run: Run, told: Sequence[StepRecord]) -> Run:
 
 def with_ending(run: Run, now: datetime, outcome: RunOutcome, reason: str, message: str) -> Run:
     """The run with its end decided; the messages that belong to it are still to be sent."""
-    ended = with_status(run, ending=Ending(outcome=outcome, reason=reason, message=redact(message)[:1024]), held=None)
+    ended = with_status(run, ending=Ending(outcome=outcome, reason=reason, message=in_short(message)), held=None)
     return with_entry(ended, now, "decide", f"{outcome}: {message}" if message else str(outcome))
 
 
@@ -88,9 +110,25 @@ def held(run: Run, now: datetime, reason: str, message: str, until: datetime | N
     """The run standing still for this reason; since when it stands so is kept."""
     before = run.status.held
     since = before.since if before is not None and before.reason == reason else now
-    state = Held(reason=reason, message=redact(message)[:1024], until=until, since=since)
+    state = Held(reason=reason, message=in_short(message), until=until, since=since)
     standing = with_status(run, held=state)
     return standing if since != now else with_entry(standing, now, "hold", f"{reason}: {message}")
+
+
+def standing(run: Run, now: datetime, reason: str, message: str) -> Run:
+    """
+    A run that has ended and cannot pay yet, for this reason.
+
+    It may stand so for days: the same reason is written once, and no lock is held meanwhile unless a
+    change is under way.
+    """
+    attempt = current(run)
+    if all(step.state.is_over or step.state is StepState.PLANNED for step in attempt.undo):
+        run = with_status(run, locks=[])
+    before = run.status.held
+    if before is not None and (before.reason, before.message) == (reason, in_short(message)):
+        return run
+    return held(run, now, reason, message, None)
 
 
 def going_on(run: Run) -> Run:

@@ -13,7 +13,7 @@ from remediator.domain.runs import Considered, Run, RunOutcome
 from remediator.domain.verdicts import Reason
 from remediator.engine.acceptance import AcceptedRunbook, CompiledRemedy
 from remediator.engine.facts import Facts
-from remediator.engine.record import with_attempt, with_ending, with_entry, with_status
+from remediator.engine.record import in_short, with_attempt, with_ending, with_entry, with_status
 
 
 def choose(run: Run, book: AcceptedRunbook, facts: Facts, values: Values) -> Run:
@@ -39,7 +39,7 @@ def consider(remedies: Sequence[CompiledRemedy], values: Values) -> tuple[list[C
         if remedy.when is not None:
             truth, missing = remedy.when.truth(values)
             message = missing.message if missing is not None else ""
-        considered.append(Considered(remedy=remedy.remedy.name, when=str(truth), message=message[:1024]))
+        considered.append(Considered(remedy=remedy.remedy.name, when=str(truth), message=in_short(message)))
         if truth is Truth.TRUE:
             return considered, remedy
         if truth is Truth.UNKNOWN and remedy.remedy.when_unknown == "Stop":

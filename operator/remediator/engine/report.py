@@ -13,12 +13,28 @@ from remediator.domain.conditions import Status, from_json, to_json, with_condit
 from remediator.domain.redaction import redact
 from remediator.domain.runbooks import WAIT
 from remediator.domain.runs import ConditionRecord, Run, RunOutcome, State, StepState, Verdict
+from remediator.domain.verdicts import Reason
+from remediator.engine import debts
+from remediator.engine.approvals import sentence_of as who_must_approve
+from remediator.engine.budget import within_budget
 from remediator.engine.record import with_status
 
 _VERDICTS: Final[Mapping[Verdict, Status]] = {
     Verdict.VERIFIED: "True",
     Verdict.DISPROVED: "False",
     Verdict.INCONCLUSIVE: "Unknown",
+}
+
+_APPROVALS: Final[Mapping[str, Status]] = {
+    "Waiting": "Unknown",
+    "Approved": "True",
+    "Denied": "False",
+    "Expired": "False",
+}
+
+_HELD: Final[Mapping[str, State]] = {
+    Reason.AWAITING_APPROVAL: State.AWAITING_APPROVAL,
+    Reason.AWAITING_HUMAN: State.AWAITING_HUMAN,
 }
 
 Said = tuple[Status, str, str]
@@ -28,7 +44,7 @@ Said = tuple[Status, str, str]
 def reported(run: Run, now: datetime) -> Run:
     """The run as it is stored: with everything that people read brought up to date."""
     names = run.alerts.names
-    return with_status(
+    shown = with_status(
         run,
         state=state_of(run),
         message=shorten(redact(sentence_of(run)), 512),
@@ -37,6 +53,7 @@ def reported(run: Run, now: datetime) -> Run:
         target=f"{run.spec.target.kind}/{run.spec.target.name}"[:253],
         observed_generation=run.generation,
     )
+    return within_budget(shown)
 
 
 def state_of(run: Run) -> State:
@@ -49,7 +66,7 @@ def state_of(run: Run) -> State:
     if attempt.undo and status.ending is None:
         return State.UNDOING
     if status.held is not None:
-        return State.WAITING
+        return _HELD.get(status.held.reason, State.WAITING)
     if attempt.verifying_since is not None:
         return State.VERIFYING
     waiting = any(step.action == WAIT and step.state is StepState.STARTED for step in attempt.steps)
@@ -69,7 +86,13 @@ def sentence_of(run: Run) -> str:
 
 
 def _conditions(run: Run, now: datetime) -> list[ConditionRecord]:
-    said = {"Succeeded": _succeeded(run), "Verified": _verified(run), "Undone": _undone(run), "Stalled": _stalled(run)}
+    said = {
+        "Succeeded": _succeeded(run),
+        "Approved": _approved(run),
+        "Verified": _verified(run),
+        "Undone": _undone(run),
+        "Stalled": _stalled(run),
+    }
     kept = from_json(one.as_json() for one in run.status.conditions if said.get(one.type) is not None)
     for kind, one in said.items():
         if one is not None:
@@ -85,7 +108,25 @@ def _succeeded(run: Run) -> Said:
         return "Unknown", "Running" if run.status.held is None else run.status.held.reason, message
     if outcome in (RunOutcome.DRY_RUN, RunOutcome.DIAGNOSED):
         return "True", str(outcome), f"{message}; nothing was changed"
+    refused_by = ending.reason if ending is not None and ending.reason in list(Reason) else ""
+    if outcome is RunOutcome.REFUSED and refused_by:
+        return "False", refused_by, message
     return ("True" if outcome.is_success else "False"), str(outcome), message
+
+
+def _approved(run: Run) -> Said | None:
+    asked = [record for attempt in run.status.attempts for record in attempt.approvals]
+    if not asked:
+        return None
+    record = asked[-1]
+    given = ", ".join(reply.user for reply in record.given)
+    if given:
+        message = f"{given} approved plan {record.plan_hash[:8]}"
+    elif record.state == "Waiting":
+        message = who_must_approve(record, record.needs)
+    else:
+        message = f"the question about plan {record.plan_hash[:8]} was {record.state.lower()}"
+    return _APPROVALS[record.state], record.state, message
 
 
 def _verified(run: Run) -> Said | None:
@@ -100,6 +141,9 @@ def _verified(run: Run) -> Said | None:
 
 def _undone(run: Run) -> Said | None:
     steps = [step for attempt in run.status.attempts for step in attempt.undo]
+    owed = [debt for debt in run.status.debts if debt.state == "Owed"]
+    if not steps and owed and run.is_ended:
+        return "Unknown", "Owed", "; ".join(f"{debt.step}: {debts.told(debt)}" for debt in owed)
     if not steps:
         return None
     message = "; ".join(f"{step.label}: {step.message or step.state}" for step in steps)

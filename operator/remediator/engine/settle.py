@@ -14,7 +14,7 @@ from typing import Any
 from remediator.domain.changes import Change, change_as_json
 from remediator.domain.durations import human
 from remediator.domain.json import Object, dig_int, dig_text
-from remediator.domain.names import token
+from remediator.domain.names import lease_name, token
 from remediator.domain.objects import ObjectRef
 from remediator.domain.outcomes import Failed, Inconclusive, Outcome, Running, Succeeded
 from remediator.domain.redaction import redact
@@ -29,9 +29,21 @@ from remediator.domain.runs import (
     rfc3339,
 )
 from remediator.domain.verdicts import Reason
+from remediator.engine import debts
 from remediator.engine.endings import conclude
+from remediator.engine.ledger import to_lock
 from remediator.engine.moves import Void
-from remediator.engine.record import current, held, with_attempt, with_entry, with_status, with_step, with_told
+from remediator.engine.record import (
+    current,
+    held,
+    in_short,
+    standing,
+    with_attempt,
+    with_entry,
+    with_status,
+    with_step,
+    with_told,
+)
 
 
 def accepted(run: Run, resolved: Resolved, now: datetime) -> Run:
@@ -83,7 +95,7 @@ def diagnosed(
 def rendered(run: Run, steps: Sequence[StepRecord], now: datetime) -> Run:
     """The run with its plan, and the hash that an approval would be bound to."""
     run = with_attempt(run, steps=list(steps), plan_hash=plan_hash(run, steps))
-    changes = [dig_text(step.change, "summary") for step in steps if step.change]
+    changes = [", ".join(filter(None, (dig_text(s.change, "summary"), debts.limit_of(s)))) for s in steps if s.change]
     return with_entry(run, now, "plan", "; ".join(changes) or "no change")
 
 
@@ -106,9 +118,14 @@ def plan_hash(run: Run, steps: Sequence[StepRecord]) -> str:
         "remedy": attempt.remedy,
         "account": resolved.account if resolved is not None else "",
         "template": attempt.target_template,
-        "steps": [[step.label, list(step.actions), step.change, step.parameters] for step in steps],
+        "steps": [[step.label, list(step.actions), step.change, step.parameters, *_limits(step)] for step in steps],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _limits(step: StepRecord) -> list[object]:
+    """How long the change may stay, where that is limited."""
+    return [str(step.ttl), step.revert_on_resolve] if step.ttl is not None or step.revert_on_resolve else []
 
 
 def rehearsed(run: Run, diffs: Mapping[int, str], now: datetime) -> Run:
@@ -120,21 +137,24 @@ def rehearsed(run: Run, diffs: Mapping[int, str], now: datetime) -> Run:
     )
 
 
-def to_lock(run: Run) -> tuple[ObjectRef, ...]:
-    """The run's target and every object that the plan changes, in the order in which all runs lock."""
-    planned = {step.target.ref for step in current(run).steps if step.target is not None and step.change}
-    return tuple(sorted({run.target.ref, *planned}))
-
-
-def locked(run: Run, leases: Sequence[str], now: datetime) -> Run:
+def locked(run: Run, now: datetime) -> Run:
     """The run that holds the locks of all that it will change."""
-    objects = ", ".join(str(ref) for ref in to_lock(run))
-    return with_entry(with_status(run, locks=list(leases), held=None), now, "lock", objects)
+    refs = to_lock(run)
+    leases = dict.fromkeys([*run.status.locks, *(lease_name(ref) for ref in refs)])
+    run = with_attempt(with_status(run, locks=list(leases), held=None), locked_at=now)
+    return with_entry(run, now, "lock", ", ".join(str(ref) for ref in refs))
+
+
+def unlocked(run: Run) -> Run:
+    """The run that has given its locks back, because it only waits."""
+    return with_attempt(with_status(run, locks=[]), locked_at=None)
 
 
 def busy(run: Run, ref: ObjectRef, holder: str, now: datetime, until: datetime) -> Run:
     """The run waiting for another that holds one of the locks."""
     message = f"{ref} is being changed by {holder}"
+    if run.is_ended:
+        return standing(run, now, str(Reason.TARGET_BUSY), message)
     return held(run, now, str(Reason.TARGET_BUSY), message, until)
 
 
@@ -147,7 +167,13 @@ def intended(run: Run, index: int, seen: Object, now: datetime, *, undoing: bool
     """
     attempt = current(run)
     step = (attempt.undo if undoing else attempt.steps)[index]
-    made = token(run.uid, f"{attempt.remedy}{'/undo' if undoing else ''}", step.label, step.item, attempt.number)
+    if undoing:
+        earlier = [one for past in run.status.attempts[:-1] for one in past.undo] + attempt.undo[:index]
+        tries = sum(one.undo_of == step.undo_of for one in earlier)
+        made = token(run.uid, f"undo/{step.undo_of}", step.label, step.item, tries)
+    else:
+        made = token(run.uid, attempt.remedy, step.label, step.item, attempt.number)
+        run = debts.recorded(run, step.model_copy(update={"token": made}), now)
     run = with_step(
         run,
         index,
@@ -161,8 +187,8 @@ def intended(run: Run, index: int, seen: Object, now: datetime, *, undoing: bool
     return with_entry(run, now, "intend", f"{step.label}: {dig_text(step.change, 'summary')} (token {made[:8]})")
 
 
-def started(run: Run, index: int, after: Object | None, now: datetime, *, undoing: bool) -> Run:
-    """The run whose change has been made."""
+def started(run: Run, index: int, after: Object | None, now: datetime, *, undoing: bool, before: bool = False) -> Run:
+    """The run whose change has been made, by this attempt or by one `before`."""
     generation = dig_int(after, "metadata", "generation") if after is not None else 0
     run = with_step(
         run,
@@ -172,8 +198,22 @@ def started(run: Run, index: int, after: Object | None, now: datetime, *, undoin
         started_at=now,
         generation_after=generation or None,
     )
+    if not undoing and not before:
+        run = debts.counting_from(run, current(run).steps[index], now)
     step = (current(run).undo if undoing else current(run).steps)[index]
     return with_entry(run, now, "start", f"{step.label}: {step.target.ref if step.target else ''}")
+
+
+def begun(run: Run, index: int, message: str, now: datetime, until: datetime) -> Run:
+    """
+    The run with a list of pods that is not finished: it stays intended, and is finished by the next start.
+
+    The guards are asked again before that, and a step that has begun counts as one that changed something.
+    """
+    step = current(run).steps[index]
+    if step.started_at is None:
+        run = with_entry(with_step(run, index, started_at=now), now, "begin", f"{step.label}: {message}")
+    return held(run, now, str(Reason.DISRUPTION_BUDGET), message, until)
 
 
 def put_back(run: Run, index: int, *, undoing: bool) -> Run:
@@ -181,12 +221,15 @@ def put_back(run: Run, index: int, *, undoing: bool) -> Run:
     return with_step(run, index, undoing=undoing, state=StepState.PLANNED, generation=None, resource_version="")
 
 
-def voided(run: Run, move: Void, now: datetime) -> Run:
+def voided(run: Run, move: Void, now: datetime, *, partly: bool = False) -> Run:
     """
     The run whose intended change was given up.
 
-    A reason that could not be known leaves the step unclear: it may have happened before the void.
+    A reason that could not be known leaves the step unclear: it may have happened before the void. Of a
+    list that was begun (`partly`) the step counts as one that changed something.
     """
+    if partly:
+        run = with_step(run, move.index, undoing=move.undoing, started_at=now)
     unclear = move.reason is Reason.FACT_UNKNOWN
     run = with_step(
         run,
@@ -205,7 +248,7 @@ def attempted(run: Run, index: int, outcome: Outcome, now: datetime, *, undoing:
     step = (current(run).undo if undoing else current(run).steps)[index]
     match outcome:
         case Running(message=message):
-            return with_step(run, index, undoing=undoing, message=redact(message)[:1024])
+            return with_step(run, index, undoing=undoing, message=in_short(message))
         case Succeeded(message=message, output=output):
             state, what = StepState.DONE, "done"
         case Failed(message=message):
@@ -213,7 +256,7 @@ def attempted(run: Run, index: int, outcome: Outcome, now: datetime, *, undoing:
         case Inconclusive(message=message):
             state, what, output = StepState.UNCLEAR, "unclear", {}
     run = with_step(
-        run, index, undoing=undoing, state=state, message=redact(message)[:1024], output=output or None, ended_at=now
+        run, index, undoing=undoing, state=state, message=in_short(message), output=output or None, ended_at=now
     )
     return with_entry(run, now, what, f"{step.label}: {message}")
 
@@ -226,16 +269,16 @@ def told(run: Run, name: str, action: str, outcome: Outcome | None, now: datetim
         StepState.SKIPPED if outcome is None else StepState.DONE if isinstance(outcome, Succeeded) else StepState.FAILED
     )
     message = "its condition is False" if outcome is None else outcome.message
-    record = StepRecord(name=name, action=action, state=state, message=redact(message)[:1024], ended_at=now)
+    record = StepRecord(name=name, action=action, state=state, message=in_short(message), ended_at=now)
     run = with_told(run, [*ending.told, record])
     return run if outcome is None else with_entry(run, now, "tell", f"{name}: {message}")
 
 
 def finished(run: Run, outcome: RunOutcome, now: datetime) -> Run:
-    """The run at its end. The outcome is written once; the lock is free by it."""
+    """The run at its end. The outcome is written once; the lock is free by it. What it owes, it owes still."""
     begun = run.status.started_at or run.created_at
     run = with_status(
-        run,
+        debts.at_the_end(run, now),
         outcome=outcome,
         ended_at=now,
         held=None,

@@ -19,7 +19,7 @@ from remediator.domain.workloads import is_rolled_out, rollout_progress
 from remediator.engine.acceptance import CompiledCheck
 from remediator.engine.facts import Facts, Seen
 from remediator.engine.guards import still_fires
-from remediator.engine.record import current
+from remediator.engine.record import current, in_short
 
 
 def look_again(
@@ -65,7 +65,7 @@ def _judged(
     elif now - since >= _within(check):
         verdict = Verdict.DISPROVED if failing else Verdict.INCONCLUSIVE
     return record.model_copy(
-        update={"holds_since": holds_since, "seen_failing": failing, "message": message[:1024], "verdict": verdict}
+        update={"holds_since": holds_since, "seen_failing": failing, "message": in_short(message), "verdict": verdict}
     )
 
 
@@ -75,7 +75,7 @@ def _holds(run: Run, check: CompiledCheck, index: int, facts: Facts, values: Val
     if check.check.alert_resolved is not None:
         return _resolved(run, facts)
     if check.check.promql is not None:
-        return _within_bound(check.check.promql, facts.values.get(index))
+        return _within_bound(check.check.promql, facts.values.get(index), facts.unanswered.get(index, ""))
     assert check.that is not None, "a check is one of four"
     truth, missing = check.that.truth(values)
     return truth, missing.message if missing is not None else f"{check.that.text} is {truth}"
@@ -101,9 +101,9 @@ def _resolved(run: Run, facts: Facts) -> tuple[Truth, str]:
     return opposite[truth], why
 
 
-def _within_bound(check: PromqlCheck, value: float | None) -> tuple[Truth, str]:
+def _within_bound(check: PromqlCheck, value: float | None, unanswered: str) -> tuple[Truth, str]:
     if value is None:
-        return Truth.UNKNOWN, "the query has no single finite value"
+        return Truth.UNKNOWN, unanswered or "the query has no single finite value"
     if check.below is not None:
         return _truth(Decimal(value) < Decimal(check.below)), f"{value:g}, to be below {check.below}"
     assert check.above is not None, "a query has one bound"

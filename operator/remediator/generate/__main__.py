@@ -9,6 +9,7 @@ from remediator.generate.crds import crds
 from remediator.generate.files import yaml_text
 from remediator.generate.rbac import roles
 from remediator.generate.reference import actions_page, kinds_page
+from remediator.generate.speaking import replies_page
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -22,6 +23,7 @@ def files() -> Mapping[str, str]:
         "deploy/base/roles-actions.yaml": yaml_text(roles(actions)),
         "operator/reference/actions.md": actions_page(actions),
         "operator/reference/kinds.md": kinds_page(kinds),
+        "operator/reference/replies.md": replies_page(),
     }
 
 

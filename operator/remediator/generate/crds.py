@@ -7,18 +7,24 @@ checked by the API server, and named by `kubectl explain`.
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+
+from pydantic import BaseModel
 
 from remediator.domain.actions import ActionClass, ActionInfo
 from remediator.domain.objects import GROUP, VERSION
+from remediator.domain.questions import ASK, MANUAL, Ask, Manual
 from remediator.domain.runbooks import WAIT, Step, Wait
 from remediator.generate.kinds import KINDS, Served
-from remediator.generate.rules import Rule, exactly_one
+from remediator.generate.rules import Rule, exactly_one, has
 from remediator.generate.schemas import Schema, in_reading_order, structural
 
 LABELS: Final = {"app.kubernetes.io/name": "remediator", "app.kubernetes.io/part-of": "remediator"}
 CATEGORY: Final = "remediator"
+
+OF_CHANGES: Final = ("approval", "ttl", "revertOnResolve")
+"""The common fields of a step that say nothing where nothing can be changed."""
 
 BARE: Final = "one without parameters is written with {} after the colon"
 
@@ -42,7 +48,7 @@ def _crd(served: Served, actions: list[ActionInfo]) -> dict[str, Any]:
         "served": True,
         "storage": True,
         "schema": {"openAPIV3Schema": _root(served, actions)},
-        "subresources": {"status": {}},
+        **({"subresources": {"status": {}}} if served.status is not None else {}),
         "additionalPrinterColumns": [column.as_json() for column in served.columns],
     }
     if served.selectable:
@@ -71,12 +77,12 @@ def _root(served: Served, actions: list[ActionInfo]) -> Schema:
     spec = structural(served.spec)
     if served.kind.kind == "Runbook":
         _type_the_steps(spec, actions)
-    status = structural(served.status, record=True)
+    status = {"status": structural(served.status, record=True)} if served.status is not None else {}
     root: Schema = {
         "type": "object",
         "description": served.description,
         "required": ["spec"],
-        "properties": {**copy.deepcopy(_ENVELOPE), "spec": spec, "status": status},
+        "properties": {**copy.deepcopy(_ENVELOPE), "spec": spec, **status},
     }
     if served.rules:
         root["x-kubernetes-validations"] = [rule.as_json() for rule in served.rules]
@@ -87,24 +93,41 @@ def _type_the_steps(spec: Schema, actions: list[ActionInfo]) -> None:
     reads = [info for info in actions if info.cls is ActionClass.READ]
     messages = [info for info in actions if info.cls is ActionClass.MESSAGE]
     fields = spec["properties"]
-    fields["diagnose"]["items"] = step(reads, without=("approval",))
-    fields["remedies"]["items"]["properties"]["steps"]["items"] = step(actions, and_wait=True)
-    fields["otherwise"]["items"] = step(messages, without=("approval",))
-    fields["finally"]["items"] = step(messages, without=("approval",))
+    fields["diagnose"]["items"] = step(reads, (ASK,), without=OF_CHANGES)
+    fields["remedies"]["items"]["properties"]["steps"]["items"] = step(actions, NO_ACTIONS)
+    fields["otherwise"]["items"] = step(messages, (MANUAL,), without=OF_CHANGES)
+    fields["finally"]["items"] = step(messages, (MANUAL,), without=OF_CHANGES)
 
 
-def step(actions: Iterable[ActionInfo], *, and_wait: bool = False, without: Iterable[str] = ()) -> Schema:
-    """A step that uses exactly one of the actions."""
+NO_ACTIONS: Final[Mapping[str, type[BaseModel]]] = {WAIT: Wait, ASK: Ask, MANUAL: Manual}
+"""What a step can be without using an action: only time passes in it."""
+
+
+def step(actions: Sequence[ActionInfo], also: Iterable[str] = (), *, without: Iterable[str] = ()) -> Schema:
+    """A step that uses exactly one of the actions, or is one of `NO_ACTIONS`."""
     whole = structural(Step)
     common = {name: schema for name, schema in whole["properties"].items() if name in Step.COMMON - set(without)}
     uses = {info.name: {**structural(info.parameters), "description": info.summary} for info in actions}
-    if and_wait:
-        uses[WAIT] = structural(Wait)
+    uses |= {name: structural(NO_ACTIONS[name]) for name in also}
     names = sorted(uses)
+    rules = [] if "ttl" not in common else [_taken_back(info.name for info in actions if info.undoable)]
     one_action = Rule(exactly_one(names), f"a step has exactly one action of: {', '.join(names)}; {BARE}")
     return {
         **whole,
         "description": "One use of an action.",
         "properties": {**common, **{name: uses[name] for name in names}},
-        "x-kubernetes-validations": [one_action.as_json(), *whole["x-kubernetes-validations"]],
+        "x-kubernetes-validations": [
+            *(rule.as_json() for rule in (one_action, *rules)),
+            *whole["x-kubernetes-validations"],
+        ],
     }
+
+
+def _taken_back(undoable: Iterable[str]) -> Rule:
+    """What has a limit can be taken back."""
+    names = sorted(undoable)
+    limited = "has(self.ttl) || (has(self.revertOnResolve) && self.revertOnResolve)"
+    return Rule(
+        f"!({limited}) || {' || '.join(has(name) for name in names)}",
+        f"`ttl` and `revertOnResolve` are for changes that can be taken back: {', '.join(names)}",
+    )

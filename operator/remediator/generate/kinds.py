@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from remediator.domain.guardrails import GuardrailSpec
 from remediator.domain.names import LABEL_LIMIT
-from remediator.domain.objects import GUARDRAIL, POLICY, RUN, RUNBOOK, Kind
+from remediator.domain.objects import GUARDRAIL, POLICY, REPLY, RUN, RUNBOOK, Kind
 from remediator.domain.policies import MAX_POLICY_NAME, AlertPolicySpec
+from remediator.domain.replies import ReplySpec
 from remediator.domain.runbooks import RunbookSpec
 from remediator.domain.runs import RunbookRunSpec, RunbookRunStatus
 from remediator.domain.statuses import AlertPolicyStatus, GuardrailStatus, RunbookStatus
@@ -44,7 +45,8 @@ class Served:
     short: str
     description: str
     spec: type[BaseModel]
-    status: type[BaseModel]
+    status: type[BaseModel] | None
+    """None for a kind of which nothing becomes: it is said once, and that is all."""
     columns: Sequence[Column]
     selectable: Sequence[str] = ()
     rules: Sequence[Rule] = field(default=())
@@ -134,6 +136,26 @@ KINDS: Final = (
             ".status.outcome",
         ),
         rules=(_short_name(LABEL_LIMIT, "labels carry it"),),
+    ),
+    Served(
+        REPLY,
+        "rpl",
+        "A Reply is a person's word to a run: approve, deny, acknowledge, answer, undo, stop. It is created once and never "
+        "changes, in the namespace of its run; whoever creates one needs the verb of its type on that run. What became of "
+        "it stands on the run, under `status.replies`.",
+        ReplySpec,
+        None,
+        (
+            Column("Run", ".spec.runRef.name", "The run that it is said to."),
+            Column("Type", ".spec.type", "What is said."),
+            Column("User", ".spec.user", "Who says it."),
+            Column("Step", ".spec.step", "The step that it is about."),
+            Column("Reason", ".spec.reason", "Why."),
+            AGE,
+            Column("Answer", ".spec.answer", "The answer.", wide=True),
+            Column("Plan", ".spec.planHash", "The plan that is approved or denied.", wide=True),
+        ),
+        selectable=(".spec.runRef.name",),
     ),
     Served(
         GUARDRAIL,

@@ -5,13 +5,15 @@ They are made from the CRDs and the registry and hold nothing of their own but o
 reason and outcome, which a test holds to be complete.
 """
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from remediator.actions.registry import output_models
 from remediator.domain.actions import ActionClass, ActionInfo
 from remediator.domain.runs import RunOutcome
 from remediator.domain.verdicts import Reason
-from remediator.generate.crds import step
+from remediator.generate.crds import NO_ACTIONS, step
 from remediator.generate.kinds import KINDS
 from remediator.generate.schemas import Schema, structural
 
@@ -31,18 +33,22 @@ REASONS: Final[Mapping[Reason, str]] = {
     Reason.TARGET_BUSY: "Another run holds the target's lock.",
     Reason.ROLLOUT_IN_PROGRESS: "The workload is being rolled out; it is left alone until that is over.",
     Reason.COOLING_DOWN: "The target rests after its last change, for the policy's `limits.cooldown`.",
-    Reason.BUDGET_SPENT: "There were as many changes as `limits.perHour` or a Guardrail allows.",
-    Reason.BLAST_RADIUS: "Too much of the workload is out of service already, or would be.",
+    Reason.BUDGET_SPENT: "The target was changed as often as `limits.perHour` allows, or as many runs act as `limits.concurrent` allows.",
+    Reason.BLAST_RADIUS: "Too many pods of the workload, or nodes, are out of service or would be; or too many objects are worked on at once.",
     Reason.STORM: "So many episodes began at once that everything new is held.",
-    Reason.REPEATED_FAILURE: "The same remedy has failed on this target before.",
-    Reason.DID_NOT_HELP: "The same remedy was carried out here before, and did not help.",
-    Reason.MANAGED_ELSEWHERE: "Flux, Argo CD or Helm owns the target and would put its own values back.",
+    Reason.REPEATED_FAILURE: "The Runbook did not help this target the last time; it rests, longer each time.",
+    Reason.DID_NOT_HELP: "The Runbook was carried out here three times in a row within a day, and did not help.",
+    Reason.MANAGED_ELSEWHERE: "A delivery tool or an autoscaler decides about the target, and would put its own values back.",
     Reason.UNDO_CONFLICT: "Somebody else has written the field since; their value is not overwritten.",
     Reason.POLICY_NOT_READY: "The policy or its Runbook cannot be used; its condition `Ready` says why.",
-    Reason.OUT_OF_BOUNDS: "A value or a list lies outside of what the step allows; nothing is cut to fit.",
+    Reason.OUT_OF_BOUNDS: "More than the step, a quota or a LimitRange allows, or too long a list; nothing is cut to fit.",
     Reason.DISRUPTION_BUDGET: "A PodDisruptionBudget does not allow another pod to go.",
     Reason.IN_GRACE: "The policy's `grace` has not passed.",
     Reason.AWAITING_APPROVAL: "People must agree first.",
+    Reason.AWAITING_HUMAN: "A person must answer or do something first.",
+    Reason.DENIED: "Somebody who may deny the plan has denied it.",
+    Reason.EXPIRED: "Not enough people agreed in time, or the change had not begun by then.",
+    Reason.STOPPED: "Somebody has stopped the run.",
     Reason.FACT_UNKNOWN: "Something that must be known could not be read. Unknown is not yes, and not no.",
 }
 
@@ -78,25 +84,30 @@ _CLASSES: Final[Mapping[ActionClass, str]] = {
 def actions_page(actions: Iterable[ActionInfo]) -> str:
     """One section per action."""
     known = sorted(actions, key=lambda info: info.name)
-    common = step((), and_wait=True)
+    common = step((), NO_ACTIONS)
     lines = [
         HEADER,
         "# Actions\n",
         "## Steps\n",
         "A step has a name, one action, and any of the fields below it. Where a value is text, it may hold `${…}`; a",
         "field that *is* an expression holds bare CEL.\n",
-        *_table(_fields({"properties": common["properties"]}, "", skip=("wait",)), ("Field", "Type", "What it does")),
+        *_table(_fields({"properties": common["properties"]}, "", skip=NO_ACTIONS), ("Field", "Type", "What it does")),
         "## All actions\n",
         "| Action | Class | What it does |\n|---|---|---|",
         *(f"| [{info.name}](#{info.name.lower()}) | {info.cls} | {info.summary} |" for info in known),
-        "| [wait](#wait) | – | Let time pass until something holds, or for a fixed time. |",
+        *(f"| [{name}](#{name}) | – | {_first(common, name)} |" for name in NO_ACTIONS),
         "",
     ]
     for info in known:
         lines += _action(info)
-    lines += ["## wait\n", f"{common['properties']['wait']['description']}\n"]
-    lines += _table(_fields(common["properties"]["wait"], ""), ("Field", "Type", "What it does"))
+    for name in NO_ACTIONS:
+        lines += [f"## {name}\n", f"{common['properties'][name]['description']}\n"]
+        lines += _table(_fields(common["properties"][name], ""), ("Field", "Type", "What it does"))
     return _page(lines)
+
+
+def _first(common: Schema, name: str) -> str:
+    return str(common["properties"][name]["description"]).partition("\n")[0]
 
 
 def _action(info: ActionInfo) -> Iterator[str]:
@@ -117,9 +128,11 @@ def _action(info: ActionInfo) -> Iterator[str]:
         yield from _table(fields, ("Parameter", "Type", "What it does"))
     else:
         yield f"It has no parameters: `{info.name}: {{}}`\n"
-    if info.output is not None:
-        yield "What expressions see:\n"
-        yield from _table(_fields(structural(info.output, record=True), ""), ("Output", "Type", "What it is"))
+    outputs = output_models(info.name)
+    for output in outputs:
+        what = inspect.cleandoc(output.__doc__ or "").partition("\n")[0]
+        yield "What expressions see:\n" if len(outputs) == 1 else f"What expressions see, where it is this: {what}\n"
+        yield from _table(_fields(structural(output, record=True), ""), ("Output", "Type", "What it is"))
 
 
 _AFTER_CRASH: Final = {
@@ -144,7 +157,7 @@ def kinds_page(crds: Mapping[str, Mapping[str, Any]]) -> str:
             f"{served.description}\n",
             f"Short name `{served.short}`; lives {scope}.\n",
         ]
-        for part in ("spec", "status"):
+        for part in ("spec", "status") if served.status is not None else ("spec",):
             lines += [f"### {served.kind.kind} {part}\n"]
             lines += _table(_fields(schema["properties"][part], part), ("Field", "Type", "What it does"))
     lines += ["## Reasons\n", "Why something does not happen now: in conditions, events and metrics alike.\n"]

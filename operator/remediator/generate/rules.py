@@ -12,12 +12,17 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from remediator.actions.diagnostics.probe import ProbeParameters
 from remediator.domain import durations, fields
 from remediator.domain.approvals import Approval
 from remediator.domain.expressions.places import RESERVED
+from remediator.domain.fields import SHARE_PATTERN
+from remediator.domain.freezes import Freeze
 from remediator.domain.guardrails import GuardrailSpec, SelectorRequirement
 from remediator.domain.objects import BUILT_IN
 from remediator.domain.policies import AlertPolicySpec, Inhibition
+from remediator.domain.questions import Ask, Manual
+from remediator.domain.replies import ReplySpec
 from remediator.domain.runbooks import (
     Check,
     Parameter,
@@ -109,6 +114,7 @@ PATTERNS: Final[Mapping[str, Rule]] = {
         r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "the name of a receiver or endpoint has small letters, digits and dashes"
     ),
     _KIND_PATTERN: _names_a_kind("self"),
+    SHARE_PATTERN: _matches(SHARE_PATTERN, "a number of pods such as 1, or a share such as 25%"),
 }
 """Patterns of the models, and the rule that takes their place."""
 
@@ -160,10 +166,15 @@ def _only_with(field: str, types: list[str]) -> Rule:
 
 
 _CHECKS: Final = ["rollout", "alertResolved", "promql", "check"]
+_PROBES: Final = ["tcp", "dns", "tls"]
 _USABLE_NAME: Final = Rule(
     f"!(self.name in {_listed(RESERVED)})",
     "this name is a word of the expression language; choose another",
     field=".name",
+)
+_DEFAULT_IS_AN_ANSWER: Final = Rule(
+    "!has(self.default) || !has(self.answers) || self.answers.size() == 0 || self.default in self.answers",
+    "`default` is one of the `answers`",
 )
 _EITHER_BOUND: Final = "give either `below` or `above`"
 
@@ -199,7 +210,16 @@ RULES: Final[Mapping[type[BaseModel], tuple[Rule, ...]]] = {
         Rule(f"has(self.until) != {has('for')}", "give either `until` and `within`, or `for`"),
         Rule("!has(self.until) || has(self.within)", "`until` needs `within`: nothing waits for ever"),
     ),
+    Ask: (
+        Rule(
+            "!(has(self.answers) && self.answers.size() > 0 && has(self.pattern))",
+            "give either `answers` or `pattern`",
+        ),
+        _DEFAULT_IS_AN_ANSWER,
+    ),
+    Manual: (_DEFAULT_IS_AN_ANSWER,),
     Check: (Rule(exactly_one(_CHECKS), f"a check is exactly one of {', '.join(_CHECKS)}"),),
+    ProbeParameters: (Rule(exactly_one(_PROBES), f"a probe is exactly one of {', '.join(_PROBES)}"),),
     PromqlCheck: (Rule("has(self.below) != has(self.above)", _EITHER_BOUND),),
     Remedy: (
         Rule(
@@ -213,10 +233,40 @@ RULES: Final[Mapping[type[BaseModel], tuple[Rule, ...]]] = {
             "In and NotIn need `values`; Exists and DoesNotExist have none",
         ),
     ),
+    Freeze: (
+        Rule(
+            f"has(self.cron) || {has('for')} ? !has(self.from) && !has(self.until) : has(self.from) || has(self.until)",
+            "a freeze has either `cron` and `for`, or `from` and `until`",
+        ),
+        Rule(f"has(self.cron) == {has('for')}", "`cron` says when it begins and `for` how long it lasts: give both"),
+        Rule("has(self.from) == has(self.until)", "`from` says when it begins and `until` when it ends: give both"),
+        Rule(
+            "!has(self.from) || !has(self.until) || self.from < self.until",
+            "it ends before it begins: `until` has to be later than `from`",
+            field=".until",
+        ),
+        Rule(
+            r"!has(self.cron) || self.cron.matches('^\\s*(\\S+\\s+){4}\\S+\\s*$')",
+            "write the five fields of cron: minute, hour, day, month, day of the week, such as `0 16 * * FRI`",
+            field=".cron",
+        ),
+    ),
     RunbookRunSpec: (
         Rule("self == oldSelf", "the request of a run never changes: delete the run and create another one"),
         _names_a_kind("self.target.kind", field=".target.kind", also=UNRESOLVED),
         Rule("self.target.name.size() > 0", "name the object that the run is about", field=".target.name"),
+    ),
+    ReplySpec: (
+        Rule("self == oldSelf", "what was said never changes: create another Reply"),
+        Rule(
+            "!(self.type in ['Approve', 'Deny']) || (has(self.planHash) && self.planHash.size() > 0)",
+            "to approve or deny is to say so of one plan: give its `planHash`, as the run's status shows it",
+            field=".planHash",
+        ),
+        Rule(
+            "self.type != 'Answer' || (has(self.step) && has(self.answer) && self.answer.size() > 0)",
+            "an Answer needs the `answer`, and the `step` that asked for it",
+        ),
     ),
 }
 """By model, what holds between its fields."""
@@ -233,6 +283,8 @@ IMPORTANT_LISTS: Final[Mapping[tuple[type[BaseModel], str], tuple[str, ...]]] = 
     (Remedy, "steps"): ("name",),
     (Parameter, "values"): (),
     (Approval, "groups"): (),
+    (Ask, "answers"): (),
+    (Manual, "answers"): (),
     (AlertPolicySpec, "matchers"): (),
     (Inhibition, "matchers"): (),
     (Inhibition, "equal"): (),
@@ -240,6 +292,7 @@ IMPORTANT_LISTS: Final[Mapping[tuple[type[BaseModel], str], tuple[str, ...]]] = 
     (GuardrailSpec, "hosts"): (),
     (GuardrailSpec, "images"): (),
     (SelectorRequirement, "values"): (),
+    (ReplySpec, "groups"): (),
     (RunbookRunStatus, "conditions"): ("type",),
     (RunbookStatus, "conditions"): ("type",),
     (AlertPolicyStatus, "conditions"): ("type",),

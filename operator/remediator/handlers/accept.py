@@ -8,21 +8,34 @@ record still explains itself after the Runbook has changed.
 import contextlib
 import json
 from dataclasses import dataclass
+from typing import Final
 
 from remediator.actions import registry
-from remediator.domain.errors import AlreadyExists, Forbidden, InvalidManifest, NotFound, Rejected
+from remediator.domain.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    InvalidManifest,
+    NotFound,
+    Rejected,
+    Unavailable,
+)
 from remediator.domain.json import Object, dig_text
 from remediator.domain.names import frozen_runbook_name
 from remediator.domain.objects import BUILT_IN, ObjectRef
-from remediator.domain.policies import Mode, lowest
+from remediator.domain.policies import Mode
 from remediator.domain.runs import Resolved, Run, RunbookContent, RunOutcome
-from remediator.engine.acceptance import AcceptedRunbook, accept_runbook
+from remediator.engine.acceptance import AcceptedRunbook, accept_runbook, confinement_problems
 from remediator.engine.parameters import resolve
 from remediator.handlers.outside import Outside
-from remediator.ports import Identity
+from remediator.handlers.readings import Readings
 
 CONTENT = "spec.json"
-FROZEN_LABEL = "remediator.dev/frozen"
+FROZEN = "remediator.dev/frozen"
+"""Label of the ConfigMaps that hold Runbooks' contents."""
+
+GIVEN_SECONDS: Final = 3600.0
+"""How long a run may take to write down which content it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +53,26 @@ class Books:
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
         self._kept: dict[str, AcceptedRunbook] = {}
+        self._given: dict[str, float] = {}
+        self._going: set[str] = set()
 
     async def freeze(self, book: AcceptedRunbook) -> str:
-        """The ConfigMap that holds this content; the same content is stored once."""
+        """
+        The ConfigMap that holds this content; the same content is stored once.
+
+        Raises Unavailable while it is being deleted: ask again.
+        """
         name = frozen_runbook_name(book.content)
+        if name in self._going:
+            raise Unavailable(f"ConfigMap {name} is being deleted, as no run named it")
+        self._give(name)
         if name in self._kept:
             return name
         manifest: Object = {
             "metadata": {
                 "namespace": self._outside.namespace,
                 "name": name,
-                "labels": {FROZEN_LABEL: "true"},
+                "labels": {FROZEN: "true"},
             },
             "immutable": True,
             "data": {CONTENT: json.dumps(book.content, sort_keys=True)},
@@ -59,6 +81,24 @@ class Books:
             await self._outside.cluster.create(BUILT_IN["ConfigMap"], manifest)
         self._remember(name, book)
         return name
+
+    async def let_go(self, name: str, uid: str) -> bool:
+        """
+        The content is deleted, and stored anew for the next run that is made from it.
+
+        False, and nothing is done, where a run was given it not long ago: it may not say so yet.
+        """
+        if name in self._given and self._outside.clock.boot_seconds() - self._given[name] < GIVEN_SECONDS:
+            return False
+        self._going.add(name)
+        try:
+            self._kept.pop(name, None)
+            await self._outside.cluster.delete(ObjectRef("", "ConfigMap", self._outside.namespace, name), uid=uid)
+        except (NotFound, Conflict):
+            return False
+        finally:
+            self._going.discard(name)
+        return True
 
     async def load(self, content: RunbookContent) -> AcceptedRunbook:
         """
@@ -73,45 +113,49 @@ class Books:
         self._remember(content.content, book)
         return book
 
+    def _give(self, name: str) -> None:
+        now = self._outside.clock.boot_seconds()
+        self._given = {other: at for other, at in self._given.items() if now - at < GIVEN_SECONDS} | {name: now}
+
     def _remember(self, name: str, book: AcceptedRunbook) -> None:
         if len(self._kept) >= 256:
             self._kept.pop(next(iter(self._kept)))
         self._kept[name] = book
 
 
-async def accept(run: Run, books: Books, outside: Outside) -> Resolved | TurnedAway:
+async def accept(run: Run, books: Books, outside: Outside, readings: Readings) -> Resolved | TurnedAway:
     """
     What the request means now, with the Runbook's content frozen.
 
-    Raises Unavailable where it cannot be told at the moment.
+    `readings` is what the run's account sees. Raises Unavailable where it cannot be told at the moment.
     """
     definitions = outside.definitions
     policy, problem = definitions.policy_of(run)
     if run.spec.policy_ref is not None and policy is None:
         return TurnedAway(RunOutcome.POLICY_NOT_READY, "PolicyNotReady", f"AlertPolicy {run.policy_name}: {problem}")
-    if run.spec.mode is Mode.APPROVE:
-        return TurnedAway(
-            RunOutcome.REFUSED, "NotPermitted", "mode Approve cannot be honoured by this version: use DryRun"
-        )
     ref = run.spec.runbook_ref
-    book, problem = definitions.runbook_for(ref.namespace or _home(run), ref.name, _home(run))
+    book, problem = definitions.runbook_for(ref.namespace or run.home, ref.name, run.home)
     if book is None:
         outcome = RunOutcome.POLICY_NOT_READY if run.spec.policy_ref is not None else RunOutcome.REFUSED
-        return TurnedAway(outcome, "RunbookNotReady", f"Runbook {ref.namespace or _home(run)}/{ref.name}: {problem}")
+        return TurnedAway(outcome, "RunbookNotReady", f"Runbook {ref.namespace or run.home}/{ref.name}: {problem}")
     try:
         parameters = resolve(
             book.spec.parameters, run.spec.parameters, policy.spec.parameters if policy is not None else {}
         )
     except InvalidManifest as error:
         return TurnedAway(RunOutcome.REFUSED, "InvalidParameters", str(error))
-    account = _account(run)
-    if not account and _home(run) != outside.namespace:
+    if run.home != outside.namespace:
+        escaping = [*confinement_problems(book, run.home, "spec.runbookRef")]
+        if escaping:
+            return TurnedAway(RunOutcome.REFUSED, "NotPermitted", str(InvalidManifest(escaping)))
+    account = account_of(run)
+    if not account and run.home != outside.namespace:
         return TurnedAway(
             RunOutcome.REFUSED,
             "NotPermitted",
             "outside the operator's namespace a serviceAccountName is needed, even to read",
         )
-    uid = await _target_uid(run, outside, account)
+    uid = await _target_uid(run, readings)
     if isinstance(uid, TurnedAway):
         return uid
     mode, lowered_by = _mode(run, outside, account)
@@ -132,22 +176,18 @@ async def accept(run: Run, books: Books, outside: Outside) -> Resolved | TurnedA
     )
 
 
-def _home(run: Run) -> str:
-    return run.spec.policy_ref.namespace if run.spec.policy_ref is not None else run.namespace
-
-
-def _account(run: Run) -> str:
+def account_of(run: Run) -> str:
+    """The user that the run reads and changes as; empty where it names none."""
     name = run.spec.service_account_name
-    return f"system:serviceaccount:{_home(run)}:{name}" if name else ""
+    return f"system:serviceaccount:{run.home}:{name}" if name else ""
 
 
-async def _target_uid(run: Run, outside: Outside, account: str) -> str | TurnedAway:
+async def _target_uid(run: Run, readings: Readings) -> str | TurnedAway:
     ref = run.spec.target.ref
     if run.spec.target.is_outside:
         return ""
-    cluster = outside.cluster.acting_as(Identity(account, run.full_name)) if account else outside.cluster
     try:
-        uid = dig_text(await cluster.read(ref), "metadata", "uid")
+        uid = dig_text(await readings.read(ref), "metadata", "uid")
     except NotFound:
         return TurnedAway(RunOutcome.TARGET_GONE, "TargetGone", f"{ref} is gone")
     except (Forbidden, Rejected) as error:
@@ -167,6 +207,4 @@ def _mode(run: Run, outside: Outside, account: str) -> tuple[Mode, str]:
         mode, why = Mode.DIAGNOSE, run.spec.reason or "the target is not in the cluster, or was not found"
     if not account and mode.rank > Mode.DRY_RUN.rank:
         mode, why = Mode.DRY_RUN, "no serviceAccountName is given"
-    if mode is Mode.APPROVE:
-        mode, why = lowest([mode, Mode.DRY_RUN]), f"{why}; approvals cannot be honoured by this version"
     return mode, why

@@ -1,5 +1,6 @@
 """What the accounts of policies may not do although their Runbooks need it."""
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 from remediator.actions import registry
 from remediator.actions.registry import Use
 from remediator.domain.actions import ActionClass, Permission
+from remediator.domain.errors import Forbidden
 from remediator.domain.objects import BUILT_IN
 from remediator.domain.policies import Mode
 from remediator.engine.acceptance import AcceptedPolicy, ActionUse
@@ -39,7 +41,7 @@ class Accounts:
         self._cluster = cluster
         self._clock = clock
         self._operator_namespace = operator_namespace
-        self._answers: dict[tuple[str, Permission, str], tuple[float, str]] = {}
+        self._answers: dict[_Question, tuple[float, bool]] = {}
 
     def forget_old_answers(self) -> None:
         """Keep no more in memory than what still counts."""
@@ -70,16 +72,53 @@ class Accounts:
             return Missing(f"{path}: {hint} {'; '.join(missing)}", certain=bool(place))
         return Missing(f"{path}: {'; '.join(missing)}", certain=bool(place))
 
+    async def refused(self, account: str, uses: Iterable[ActionUse], namespace: str) -> tuple[str, ...]:
+        """
+        What the account may not do of what these uses need in the namespace, each in one sentence.
+
+        What `missing` has asked about it counts here too, so that a change costs no call as long as its
+        policy is looked at. Raises Unavailable where nobody answers.
+        """
+        cluster = self._cluster.acting_as(Identity(account))
+        needed = registry.permissions(_use(use) for use in uses)
+        try:
+            found = await asyncio.gather(*(self._refusal(cluster, account, one, namespace) for one in needed))
+        except Forbidden as error:
+            return (f"the operator may not act as {account}: {error}",)
+        return tuple(refusal for refusal in found if refusal)
+
     async def _refusal(self, cluster: Cluster, account: str, permission: Permission, place: str) -> str:
         """Why the permission is not had, as it was answered at most a few minutes ago."""
         namespace = "" if (permission.group, permission.resource.partition("/")[0]) in _CLUSTER_SCOPED else place
-        key, now = (account, permission, namespace), self._clock.boot_seconds()
-        at, refusal = self._answers.get(key, (float("-inf"), ""))
-        if now - at < (REFUSED_SECONDS if refusal else ALLOWED_SECONDS):
-            return refusal
-        allowed, why = await cluster.allowed(permission, namespace)
-        self._answers[key] = now, "" if allowed else why
-        return "" if allowed else why
+        single = [replace(permission, verbs=(verb,)) for verb in permission.verbs]
+        answers = await asyncio.gather(*(self._allowed(cluster, account, one, namespace) for one in single))
+        missing = [verb for verb, allowed in zip(permission.verbs, answers, strict=True) if not allowed]
+        return _sentence(account, permission, missing, namespace) if missing else ""
+
+    async def _allowed(self, cluster: Cluster, account: str, permission: Permission, namespace: str) -> bool:
+        if namespace and self._known(account, permission, ""):
+            return True  # everywhere is here too
+        known = self._known(account, permission, namespace)
+        if known is not None:
+            return known
+        allowed, _ = await cluster.allowed(permission, namespace)
+        self._answers[account, permission, namespace] = self._clock.boot_seconds(), allowed
+        return allowed
+
+    def _known(self, account: str, permission: Permission, namespace: str) -> bool | None:
+        at, allowed = self._answers.get((account, permission, namespace), (float("-inf"), False))
+        counts = self._clock.boot_seconds() - at < (ALLOWED_SECONDS if allowed else REFUSED_SECONDS)
+        return allowed if counts else None
+
+
+_Question = tuple[str, Permission, str]
+"""Account, one verb on one resource, and namespace."""
+
+
+def _sentence(account: str, permission: Permission, missing: list[str], namespace: str) -> str:
+    resource = f"{permission.resource}.{permission.group}" if permission.group else permission.resource
+    place = f" in namespace {namespace}" if namespace else ""
+    return f"{account or 'the operator'} may not {', '.join(missing)} {resource}{place}"
 
 
 _CLUSTER_SCOPED: Final = {(kind.group, kind.plural) for kind in BUILT_IN.values() if not kind.namespaced}

@@ -1,5 +1,5 @@
 """
-Who may send: the bearer tokens in a file, or in the files of a folder such as a mounted Secret.
+Tokens of our own: in a file, or in the files of a folder such as a mounted Secret.
 
 Several tokens are accepted at once, so that one can be exchanged without losing an alert.
 """
@@ -18,33 +18,32 @@ MOST_TOKENS: Final = 32
 
 
 class Tokens:
-    """The tokens that are accepted, read again every few seconds."""
+    """The tokens that are accepted, read again every few seconds; none where the path is empty."""
 
     def __init__(self, path: str, clock: Clock) -> None:
-        self._path = Path(path)
+        self._path = Path(path) if path else None
         self._clock = clock
         self._digests: tuple[bytes, ...] = ()
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
 
-    async def configured(self) -> bool:
-        """Whether there is any token; without one nobody can be let in, which is our fault and not the sender's."""
+    async def missing(self) -> bool:
+        """Whether there should be tokens and are none, which is our fault and not the sender's."""
         await self._refresh()
-        return bool(self._digests)
+        return self._path is not None and not self._digests
 
-    async def accept(self, authorization: str) -> bool:
-        """Whether the header names one of them; how long that takes does not say how much of it was right."""
+    async def accept(self, token: str) -> bool:
+        """Whether it is one of them; how long that takes does not say how much of it was right."""
         await self._refresh()
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            return False
-        digest = _digest(token.strip().encode())
+        digest = _digest(token.encode("utf-8", "surrogateescape"))
         found = False
         for known in self._digests:  # all of them, whichever it is
             found |= hmac.compare_digest(known, digest)
         return found
 
     async def _refresh(self) -> None:
+        if self._path is None:
+            return
         now = self._clock.boot_seconds()
         if self._read_at is not None and now - self._read_at < READ_AGAIN_SECONDS:
             return

@@ -12,10 +12,11 @@ from typing import Final
 
 from remediator.actions import registry
 from remediator.domain.errors import InvalidManifest, Problem, Unavailable
-from remediator.domain.guardrails import Fence, Guardrail
+from remediator.domain.guardrails import Fence, Guardrail, Said
 from remediator.domain.json import Object, dig_object, dig_text
 from remediator.domain.objects import BUILT_IN, GUARDRAIL, POLICY, RUNBOOK, Kind
 from remediator.domain.runs import Run
+from remediator.domain.storms import StormRule
 from remediator.engine.acceptance import (
     AcceptedPolicy,
     AcceptedRunbook,
@@ -67,6 +68,8 @@ class Definitions:
         self._namespaces: dict[str, Object] = {}
         self._changed: set[tuple[Kind, Name]] = set()
         self._loading = False
+        self.fence_version = 0
+        """Another number whenever a Guardrail, or which namespaces it selects, may have changed."""
 
     # what comes in
 
@@ -193,6 +196,27 @@ class Definitions:
         selector = guardrail.spec.namespace_selector
         return sum(selector.selects(self._labels(name)) for name in self._namespaces)
 
+    def selects(self, guardrail: str, namespace: str) -> bool:
+        """Whether the Guardrail of that name governs the namespace."""
+        known = self.get(GUARDRAIL, ("", guardrail))
+        if known is None or known.guardrail is None or known.guardrail.spec is None:
+            return False
+        return known.guardrail.spec.namespace_selector.selects(self._labels(namespace))
+
+    def storm_rules(self) -> tuple[Said[StormRule], ...]:
+        """Every rule for storms, and the Guardrail whose it is."""
+        return tuple(
+            Said(guardrail.spec.storm, guardrail.name)
+            for guardrail in self._guardrails()
+            if guardrail.spec is not None and guardrail.spec.storm is not None
+        )
+
+    def has_storm_rule(self, guardrail: str, namespace: str) -> bool:
+        """Whether the Guardrail's rule for storms holds in the namespace; without a name: the default rule."""
+        if guardrail:
+            return self.selects(guardrail, namespace)
+        return not any(self.selects(rule.by, namespace) for rule in self.storm_rules())
+
     def users_of(self, runbook: Name) -> tuple[Definition, ...]:
         """The policies that name the Runbook."""
         return tuple(known for known in self.policies() if runbook_of(known.obj) == runbook)
@@ -218,6 +242,7 @@ class Definitions:
             self._namespaces[name] = namespace_metadata(obj)
         if before.get(name, {}).get("labels") != self._namespaces.get(name, {}).get("labels"):
             self._changed |= {(GUARDRAIL, known.name) for known in self.all(GUARDRAIL)}
+            self.fence_version += 1
 
     def _forget(self, kind: Kind, obj: Object) -> None:
         seen = self._seen[kind]
@@ -256,6 +281,8 @@ class Definitions:
                 self._changed.add((POLICY, user.name))
         elif known.kind == POLICY:
             self._changed.add((RUNBOOK, runbook_of(known.obj)))
+        elif known.kind == GUARDRAIL:
+            self.fence_version += 1
 
     def _accepted(self, known: Definition) -> Definition:
         bare = Definition(known.kind, known.obj)

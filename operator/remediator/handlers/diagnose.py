@@ -19,10 +19,13 @@ from remediator.domain.actions import Output
 from remediator.domain.expressions import UNKNOWN, Missing, Truth, Values
 from remediator.domain.json import JSON, Object
 from remediator.domain.objects import ObjectRef, Target
+from remediator.domain.questions import Answered
 from remediator.domain.redaction import redact, redact_json
 from remediator.domain.runbooks import DIAGNOSTIC_TIMEOUT, MAX_ITEMS
 from remediator.domain.runs import DiagnosticRecord, Run, rfc3339
+from remediator.engine import questions
 from remediator.engine.acceptance import AcceptedRunbook, CompiledStep
+from remediator.engine.record import in_short
 from remediator.handlers.outside import Outside
 
 SIDE_BY_SIDE: Final = 8
@@ -83,35 +86,53 @@ class Diagnostician:
                 return (
                     UNKNOWN,
                     "",
-                    DiagnosticRecord(name=name, action=action, known=False, summary=missing.message[:1024]),
+                    DiagnosticRecord(name=name, action=action, known=False, summary=in_short(missing.message)),
                 )
+        if step.question is not None:
+            return self._answered(run, step, values)
         if step.for_each is None:
             return await self.observed(run, step, values)
         items = step.for_each.evaluate(values)
         if isinstance(items, Missing) or not isinstance(items.value, list):
             why = items.message if isinstance(items, Missing) else "forEach did not yield a list"
-            return UNKNOWN, "", DiagnosticRecord(name=name, action=action, known=False, summary=why[:1024])
+            return UNKNOWN, "", DiagnosticRecord(name=name, action=action, known=False, summary=in_short(why))
         if len(items.value) > (step.step.max_items or MAX_ITEMS):
             why = f"forEach has {len(items.value)} elements, more than maxItems"
             return UNKNOWN, "", DiagnosticRecord(name=name, action=action, known=False, summary=why)
         brought = [await self.observed(run, step, values.but(item=item)) for item in items.value]
         known = all(record.known for _, _, record in brought)
-        summary = f"{len(brought)} read" if known else "; ".join(r.summary for _, _, r in brought if not r.known)[:1024]
+        summary = (
+            f"{len(brought)} read" if known else in_short("; ".join(r.summary for _, _, r in brought if not r.known))
+        )
         texts = "\n".join(text for _, text, _ in brought if text)
         record = DiagnosticRecord(name=name, action=action, known=known, summary=summary)
         return [output for output, _, _ in brought], texts, record
+
+    def _answered(self, run: Run, step: CompiledStep, values: Values) -> tuple[Any, str, DiagnosticRecord]:
+        """What a person answered; a dry run asks nobody, and what nobody was asked is not known."""
+        name, action = step.step.name, step.step.action
+        record = questions.record_of(run, name)
+        now = rfc3339(self._outside.clock.now())
+        if record is None or not record.answer:
+            why = in_short(f"would ask: {questions.wording(step, values)}")
+            output = Answered(known=False, observed_at=now, error=why)
+            return output.as_json(), "", DiagnosticRecord(name=name, action=action, known=False, summary=why)
+        output = Answered(answer=record.answer, observed_at=now)
+        summary = in_short(questions.outcome_of(record))
+        return output.as_json(), "", DiagnosticRecord(name=name, action=action, summary=summary)
 
     async def observed(self, run: Run, step: CompiledStep, values: Values) -> tuple[Any, str, DiagnosticRecord]:
         name, action = step.step.name, step.step.action
         prepared = await self._prepared(run, step, values)
         if isinstance(prepared, str):
-            summary = redact(prepared)[:1024]
+            summary = in_short(prepared)
             output: Any = Output(known=False, observed_at=rfc3339(self._outside.clock.now()), error=summary).as_json()
             return output, "", DiagnosticRecord(name=name, action=action, known=False, summary=summary)
         parameters, target = prepared
         reader = Reader(
             cluster=self._outside.acting_for(run),
-            metrics=self._outside.metrics,
+            metrics=self._outside.metrics_for(run),
+            web=self._outside.web_for(run),
             target=target,
             now=self._outside.clock.now(),
             namespace=target.ref.namespace or run.namespace,
@@ -146,11 +167,9 @@ class Diagnostician:
 
 def reaches_outside(run: Run, ref: ObjectRef, operator_namespace: str) -> str:
     """Why a run of one namespace may not look at this object or change it; empty where it may."""
-    policy = run.spec.policy_ref
-    home = policy.namespace if policy is not None else run.namespace
-    if home == operator_namespace or ref.namespace == home:
+    if run.home == operator_namespace or ref.namespace == run.home:
         return ""
-    return f"{ref} is outside namespace {home}, and a run of that namespace reaches nothing else"
+    return f"{ref} is outside namespace {run.home}, and a run of that namespace reaches nothing else"
 
 
 def summary_of(output: JSON, notes: Iterable[str] = ()) -> str:
@@ -158,7 +177,7 @@ def summary_of(output: JSON, notes: Iterable[str] = ()) -> str:
     if not isinstance(output, Mapping):
         return ""
     if not output.get("known"):
-        return str(output.get("error", "not known"))[:1024]
+        return in_short(str(output.get("error", "not known")))
     parts = [*notes]
     for key, value in output.items():
         if key in ("known", "truncated", "observedAt", "error"):
@@ -170,7 +189,7 @@ def summary_of(output: JSON, notes: Iterable[str] = ()) -> str:
             parts.append(f"{key} {{{', '.join(plain[:6])}}}" if plain else key)
         elif value not in ("", None):
             parts.append(f"{key} {value}")
-    return ("; ".join(parts) + (" (cut)" if output.get("truncated") else ""))[:1024]
+    return in_short("; ".join(parts) + (" (cut)" if output.get("truncated") else ""))
 
 
 def kept(diagnosis: Diagnosis) -> tuple[Object, Object]:

@@ -3,11 +3,13 @@
 
 A 2xx promises that every alert a policy wants is on a run in the API server. Alertmanager sends again
 after a 5xx and never after a 4xx, so a 4xx is only for what sending again cannot heal; nothing is
-queued in memory, and nothing is answered 429.
+queued in memory, and nothing is answered 429. Nobody's call is read before it is known who calls.
 """
 
 import asyncio
 import logging
+from contextlib import nullcontext
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
@@ -17,8 +19,9 @@ from remediator.domain.errors import Invalid, RemediatorError
 from remediator.domain.json import Object
 from remediator.domain.receipts import Receipt
 from remediator.domain.redaction import redact
-from remediator.handlers.bearer import Tokens
 from remediator.handlers.metrics import IntakeMetrics
+from remediator.handlers.senders import Senders, TurnedAway
+from remediator.handlers.serving import certified_names
 from remediator.handlers.taking import Answer, Taker
 from remediator.ports import Clock
 
@@ -28,9 +31,15 @@ PATH: Final = "/v1/alerts"
 ANSWERED_WITHIN_SECONDS: Final = 8.0
 """Before Alertmanager gives up after ten and sends again while the first call still runs."""
 
-PARSED_ELSEWHERE_BYTES: Final = 1_000_000
+PARSED_ELSEWHERE_BYTES: Final = 100_000
+"""Some hundred alerts take milliseconds of the loop, which has others to answer."""
+LARGE_BYTES: Final = 1_000_000
+LARGE_AT_ONCE: Final = 2
+"""A call of 8 MiB takes some hundred while it is read."""
+MOST_BYTES_AT_ONCE: Final = 64 * 1024 * 1024
+LEAST_BYTES: Final = 64 * 1024
+"""What a call counts for at least, so that the number of calls is bounded too."""
 AGAIN_AFTER_SECONDS: Final = 5
-STOPS_WITHIN_SECONDS: Final = 10.0
 MAX_PROBLEMS: Final = 100
 
 
@@ -40,17 +49,19 @@ class Intake:
     def __init__(
         self,
         taker: Taker,
-        tokens: Tokens,
+        senders: Senders,
         metrics: IntakeMetrics,
         clock: Clock,
         *,
         answered_within_seconds: float = ANSWERED_WITHIN_SECONDS,
     ) -> None:
         self._taker = taker
-        self._tokens = tokens
+        self._senders = senders
         self._metrics = metrics
         self._clock = clock
         self._answered_within_seconds = answered_within_seconds
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._bytes = 0
 
     def application(self) -> web.Application:
         """The routes; the body's limit holds wherever a body is read, and it always is."""
@@ -79,18 +90,25 @@ class Intake:
         return response
 
     async def _answered(self, request: web.Request) -> web.Response:
+        judged = await self._senders.judge(request.headers.get("Authorization", ""), certified_names(request))
+        if isinstance(judged, TurnedAway):
+            return self._turned_away(judged)
+        self._metrics.senders.labels(by=judged.by).inc()
+        length = request.content_length
+        counts_for = MAX_PAYLOAD_BYTES if length is None else min(max(length, LEAST_BYTES), MAX_PAYLOAD_BYTES)
+        if self._bytes + counts_for > MOST_BYTES_AT_ONCE:
+            return self._again("Overloaded", f"{self._bytes} bytes of other calls are being taken in")
+        self._bytes += counts_for
         try:
-            body = await request.read()
+            return await self._taken(request)
+        finally:
+            self._bytes -= counts_for
+
+    async def _taken(self, request: web.Request) -> web.Response:
+        try:
+            notification = await self._read(request)
         except web.HTTPRequestEntityTooLarge:
             return self._refused(413, "TooLarge", [f"at most {MAX_PAYLOAD_BYTES} bytes are read at once"])
-        if not await self._tokens.configured():
-            return self._again("NoToken", "no token is configured, so nobody can be let in")
-        if not await self._tokens.accept(request.headers.get("Authorization", "")):
-            response = self._refused(401, "Unauthorized", ["a bearer token is needed, and this is none of those known"])
-            response.headers["WWW-Authenticate"] = "Bearer"
-            return response
-        try:
-            notification = await parsed(body)
         except TooLarge as large:
             return self._refused(413, "TooLarge", [str(problem) for problem in large.problems])
         except Invalid as invalid:
@@ -98,6 +116,19 @@ class Intake:
             return self._refused(400, "Malformed", [str(problem) for problem in invalid.problems])
         answer = await self._taker.take(notification.alerts)
         return self._counted(notification, answer)
+
+    async def _read(self, request: web.Request) -> Notification:
+        is_small = request.content_length is not None and request.content_length <= LARGE_BYTES
+        async with nullcontext() if is_small else self._large:
+            return await parsed(await request.read())
+
+    def _turned_away(self, judged: TurnedAway) -> web.Response:
+        if judged.status is HTTPStatus.SERVICE_UNAVAILABLE:
+            return self._again(judged.reason, judged.problem)
+        response = self._refused(judged.status, judged.reason, [judged.problem])
+        if judged.status is HTTPStatus.UNAUTHORIZED:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
 
     def _counted(self, notification: Notification, answer: Answer) -> web.Response:
         answer.receipts[Receipt.MALFORMED] += notification.malformed_alerts

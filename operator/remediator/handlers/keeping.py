@@ -25,7 +25,9 @@ from remediator.engine.begin import Attach, Key, KnownRun, Open, decide
 from remediator.engine.choose import Listener
 from remediator.handlers.beside import Beside
 from remediator.handlers.lanes import Lanes, Worked
+from remediator.handlers.repeats import Repeats
 from remediator.handlers.run_index import RunIndex, known_run
+from remediator.handlers.switch import Switch
 from remediator.ports import Clock, Cluster
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,10 @@ class _Known:
         return list(found.values())
 
 
+class Suspended(Unavailable):
+    """The API server takes no run, because everything is suspended."""
+
+
 class Keeper:
     """Keeps alerts on runs."""
 
@@ -86,15 +92,19 @@ class Keeper:
         cluster: Cluster,
         index: RunIndex,
         clock: Clock,
+        switch: Switch,
         *,
         operator_namespace: str,
         user: str,
+        repeats: Repeats | None = None,
         merged_seconds: float = MERGED_SECONDS,
     ) -> None:
         self._cluster = cluster
         self._index = index
         self._clock = clock
+        self._switch = switch
         self._beside = Beside(cluster)
+        self._repeats = repeats or Repeats(cluster, clock)
         self._operator_namespace = operator_namespace
         self._user = user
         self._lanes: Lanes[Key, Batch, Kept] = Lanes(
@@ -132,6 +142,8 @@ class Keeper:
                 if len(decision.write.beyond):
                     await self._beside.add(run, decision.write.beyond)
             said = {alert.fingerprint: receipt for alert, receipt in decision.receipts}
+            covered = [alert for alert, receipt in decision.receipts if receipt is Receipt.COVERED]
+            self._repeats.note(covered, runs, latest.listener.version)
             name = run.full_name if run is not None else ""
             return Worked([Kept(name, said) for _ in batches], wrote)
         raise Unavailable(f"{key}: somebody else wrote first {TRIES} times")
@@ -143,8 +155,14 @@ class Keeper:
                 return await self._created(write, batch, known)
             return await self._attached(write, known)
         except (Forbidden, Rejected) as refused:
-            # a permission, a quota or a switch; somebody may put it right, and nothing was promised
+            if isinstance(write, Open) and await self._is_suspended():
+                raise Suspended(f"{batch.key}: {refused}") from refused
+            # a permission or a quota; somebody may put it right, and nothing was promised
             raise Unavailable(f"{batch.key}: {refused}") from refused
+
+    async def _is_suspended(self) -> bool:
+        """Whether the switch is pulled, which the API server may know before our watch has brought it."""
+        return self._switch.pulled or (await self._switch.look()).pulled
 
     async def _created(self, write: Open, batch: Batch, known: _Known) -> KnownRun | None:
         if write.number > EPISODE_LIMIT:

@@ -54,6 +54,7 @@ class Lanes(Generic[K, Item, Result]):
         self._rest_seconds = rest_seconds
         self._places = asyncio.Semaphore(at_once)
         self._lanes: dict[K, _Lane[Item, Result]] = {}
+        self._tidied_at = IDLE_LANES
 
     async def put(self, key: K, item: Item) -> Result:
         """The result of the work that this item went into; what the work raises is raised here."""
@@ -99,9 +100,11 @@ class Lanes(Generic[K, Item, Result]):
                 result.set_result(found)
 
     def _tidy(self) -> None:
-        if len(self._lanes) < IDLE_LANES:
+        if len(self._lanes) < self._tidied_at:
             return
         now = self._clock.boot_seconds()
         idle = [k for k, lane in self._lanes.items() if lane.task is None and lane.rests_until <= now]
         for key in idle:
             del self._lanes[key]
+        # in a burst none is idle, and looking at all of them for each that comes would take longer than the work
+        self._tidied_at = max(IDLE_LANES, 2 * len(self._lanes))

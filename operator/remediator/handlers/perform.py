@@ -5,27 +5,28 @@ Nothing is decided here. What the world can do to a move (refuse it, not answer,
 others) is turned into the record's own words.
 """
 
+import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from remediator.actions import effects, registry
-from remediator.domain.changes import Change, change_from_json
-from remediator.domain.errors import Forbidden, NotFound, Rejected
+from remediator.domain.changes import Change, Patch, change_from_json
+from remediator.domain.errors import Forbidden, NotFound, Rejected, RemediatorError
 from remediator.domain.expressions import Truth
-from remediator.domain.json import Object, dig_text
-from remediator.domain.locks import Busy, PastChange
-from remediator.domain.names import lease_name, token
-from remediator.domain.objects import RUN, ObjectRef
+from remediator.domain.json import Object
+from remediator.domain.names import token
 from remediator.domain.outcomes import Failed, Inconclusive, Outcome, Running, Succeeded
 from remediator.domain.runs import Run, StepRecord
 from remediator.domain.verdicts import Reason, Refusal
-from remediator.engine import closing, settle
+from remediator.engine import closing, debts, settle
 from remediator.engine.acceptance import CompiledStep
+from remediator.engine.budget import has_room_for
 from remediator.engine.facts import Facts, template_hash
-from remediator.engine.flow import compiled_step, is_out_of_patience, remedy_of
 from remediator.engine.guards import RETRY_UNKNOWN
 from remediator.engine.moves import (
+    GiveUp,
     Intend,
     Poll,
     Read,
@@ -34,16 +35,24 @@ from remediator.engine.moves import (
     Void,
 )
 from remediator.engine.record import current, going_on, held
+from remediator.engine.steps import compiled_step, is_out_of_patience, remedy_of
 from remediator.engine.values import values_of
 from remediator.handlers import tell
 from remediator.handlers.diagnose import Diagnostician, kept
 from remediator.handlers.gather import Gatherer
 from remediator.handlers.outside import Outside
+from remediator.handlers.readings import Readings
 from remediator.handlers.render import render
+
+log = logging.getLogger(__name__)
 
 SMALL_DIAGNOSIS_BYTES: Final = 8192
 AGAIN: Final = timedelta(seconds=2)
+FIRST_POLL: Final = timedelta(seconds=2)
+"""After a change for which pods are replaced: no pod is replaced at once."""
+
 BUSY: Final = timedelta(seconds=5)
+PROTECTED_AGAIN: Final = timedelta(seconds=10)
 REFUSED_AGAIN: Final = timedelta(seconds=30)
 
 
@@ -56,17 +65,18 @@ class Done:
 
 
 class Performer:
-    """Carries out moves for one run at a time; it keeps no state between two of them."""
+    """Carries out moves for one run at a time; it keeps nothing between two of them that it could not read again."""
 
     def __init__(self, outside: Outside, diagnostician: Diagnostician, gatherer: Gatherer) -> None:
         self._outside = outside
+        self._locks = gatherer.locks
         self._diagnostician = diagnostician
         self._gatherer = gatherer
 
-    async def diagnose(self, run: Run, facts: Facts) -> Done:
+    async def diagnose(self, run: Run, facts: Facts, readings: Readings) -> Done:
         """The diagnosis frozen on the record, or in the evidence where it is large or has text."""
         assert facts.runbook is not None, "a diagnosis follows a Runbook"
-        target = await self._gatherer.target(run)
+        target = await readings.seen(run.target.ref)
         if target.error and not is_out_of_patience(run, self._now()):
             until = self._now() + RETRY_UNKNOWN
             message = f"the target cannot be read: {target.error}"
@@ -96,16 +106,19 @@ class Performer:
         self._gatherer.keep(run, diagnosis.outputs)
         return Done(run)
 
-    async def render(self, run: Run, facts: Facts) -> Done:
+    async def render(self, run: Run, facts: Facts, readings: Readings) -> Done:
         """The plan on the record, or the run's end where the remedy must not be carried out."""
         assert facts.runbook is not None, "a plan follows a Runbook"
         remedy = remedy_of(facts.runbook, current(run))
         try:
-            steps = await render(run, remedy, values_of(run, facts), self._outside)
+            steps = await render(run, remedy, values_of(run, facts), self._outside, readings)
         except Refusal as refusal:
             return Done(settle.refused(run, refusal.reason, refusal.message, self._now()))
         except (Forbidden, Rejected) as error:
             return Done(settle.refused(run, Reason.NOT_PERMITTED, str(error), self._now()))
+        if not has_room_for(run, steps):
+            message = f"a plan of {len(steps)} steps is too large for the record of a run, which holds 64 KiB"
+            return Done(settle.refused(run, Reason.OUT_OF_BOUNDS, message, self._now()))
         return Done(settle.rendered(run, steps, self._now()))
 
     async def rehearse(self, run: Run) -> Done:
@@ -127,49 +140,48 @@ class Performer:
         return Done(settle.rehearsed(run, diffs, self._now()))
 
     async def lock(self, run: Run, facts: Facts) -> Done:
-        """
-        The Leases of all that the plan changes held by this run, with the change noted on each.
+        """The run that holds the locks of all that it will change, or that waits for another which holds one."""
+        busy = await self._locks.take(run, facts.lock)
+        if busy is None:
+            if run.is_ended:
+                self._outside.owed.pays(run)
+            return Done(settle.locked(run, self._now()))
+        ref, other = busy
+        waiting = run if run.is_ended else settle.unlocked(run)
+        return Done(settle.busy(waiting, ref, other.holder, self._now(), self._now() + BUSY), BUSY)
 
-        They are taken in one order and together: where one is busy the others are given back, so
-        that no run ever waits for a lock while it holds another.
+    async def unlock(self, run: Run) -> Run:
+        """The run that waits without a lock; the ledger has forgotten what it was going to change."""
+        await self._locks.give_back(run)
+        return settle.unlocked(run)
+
+    def let_go(self, run: Run) -> None:
         """
-        resolved = run.status.resolved
-        assert resolved is not None, "an accepted run knows its Runbook"
-        note = PastChange(
-            runbook=f"{resolved.runbook.namespace}/{resolved.runbook.name}",
-            remedy=current(run).remedy,
-            run=run.full_name,
-            run_uid=run.uid,
-            at=self._now(),
-        )
-        taken: list[str] = []
-        for ref in settle.to_lock(run):
-            name = lease_name(ref)
-            answer = await self._outside.locks.acquire(
-                name,
-                holder=run.full_name,
-                holder_uid=run.uid,
-                target=ref,
-                now=self._now(),
-                seen=facts.lock if ref == run.target.ref else None,
-                note=note,
-                has_ended=self._has_ended,
-            )
-            if isinstance(answer, Busy):
-                for held_name in taken:
-                    await self._outside.locks.release(held_name, holder_uid=run.uid)
-                return Done(settle.busy(run, ref, answer.holder, self._now(), self._now() + BUSY), BUSY)
-            taken.append(name)
-        return Done(settle.locked(run, taken, self._now()))
+        The locks of a run that has just ended are seen to be free, and the ledger says what became of it, soon.
+
+        The end itself has freed them; where this fails, whoever takes them next notes it instead.
+        """
+        self._outside.later.put(lambda: self._best_effort(run, self._locks.give_back(run)))
+
+    async def rest(self, run: Run) -> None:
+        """The same for the locks that a run took after its end, to take a change back."""
+        if not run.status.locks:
+            await self._best_effort(run, self._locks.give_back_what_was_taken(run))
+
+    async def _best_effort(self, run: Run, giving_back: Awaitable[None]) -> None:
+        try:
+            await giving_back
+        except RemediatorError as error:
+            log.warning("a lock could not be given back", extra={"run": run.full_name, "error": str(error)})
 
     def intend(self, run: Run, move: Intend, facts: Facts) -> Done:
         """The step as intended, with its token; the caller stores it before anything else happens."""
         seen = facts.step_target.obj or {}
         return Done(settle.intended(run, move.index, seen, self._now(), undoing=move.undoing))
 
-    async def start(self, run: Run, move: Start, *, resumed: bool) -> Done:
+    async def start(self, run: Run, move: Start, facts: Facts, *, resumed: bool) -> Done:
         """
-        The change made, if it was not made before.
+        The change made, if it was not made before; `facts` hold its object as it was just seen.
 
         An object that moved since the intent without our stamp is never changed (GEN): a resume cannot
         tell whether it was, and the pass that has just written the intent looks at everything again,
@@ -180,9 +192,17 @@ class Performer:
         mark = effects.Mark(step.generation, step.resource_version)
         try:
             effect = await effects.carry_out(
-                change, self._outside.acting_for(run), run=run.full_name, token=step.token, mark=mark
+                change,
+                self._outside.acting_for(run),
+                run=run.full_name,
+                token=step.token,
+                mark=mark,
+                seen=facts.step_target.obj,
+                is_old=lambda: facts.are_old(self._outside.clock.boot_seconds()),
             )
         except (Forbidden, Rejected) as error:
+            if (await self._outside.switch.look()).pulled:
+                return Done(run)  # SWITCH: the next look gives it up
             if resumed:  # an earlier attempt may still be under way: only a void could end it, and that is refused too
                 until = self._now() + REFUSED_AGAIN
                 return Done(held(run, self._now(), str(Reason.NOT_PERMITTED), str(error), until), REFUSED_AGAIN)
@@ -190,14 +210,18 @@ class Performer:
             return Done(settle.voided(run, refusal, self._now()))
         if isinstance(effect, effects.Unclear) and not resumed:
             effect = effects.Contended(effect.message)
-        return self._after(run, move, effect)
+        return self._after(run, move, change, effect)
 
-    def _after(self, run: Run, move: Start, effect: effects.Effect) -> Done:
+    def _after(self, run: Run, move: Start, change: Change, effect: effects.Effect) -> Done:
         now = self._now()
         match effect:
-            case effects.Carried(generation=generation):
+            case effects.Carried(generation=generation, before=before):
                 after: Object = {"metadata": {"generation": generation}} if generation is not None else {}
-                return Done(settle.started(run, move.index, after, now, undoing=move.undoing))
+                run = settle.started(run, move.index, after, now, undoing=move.undoing, before=before)
+                rolls = isinstance(change, Patch) and change.replaces_pods and not before
+                return Done(run, FIRST_POLL if rolls else None)
+            case effects.Protected(message=message):
+                return Done(settle.begun(run, move.index, message, now, now + PROTECTED_AGAIN), PROTECTED_AGAIN)
             case effects.Contended():
                 return Done(settle.put_back(run, move.index, undoing=move.undoing), AGAIN)
             case effects.Voided():
@@ -224,6 +248,8 @@ class Performer:
             started=step.started_at,
             now=self._now(),
         )
+        if isinstance(outcome, Running) and move.too_late:
+            outcome = Failed(f"{move.too_late}: {outcome.message}")
         run = settle.attempted(run, move.index, outcome, self._now(), undoing=move.undoing)
         return Done(run, outcome.poll_after if isinstance(outcome, Running) else None)
 
@@ -231,13 +257,18 @@ class Performer:
         """The intended change given up for good, or adopted where it turns out to have happened."""
         step = _step(run, move.index, move.undoing)
         cluster = self._outside.acting_for(run, void=True)
-        effect = await effects.void(_change(step), cluster, token=step.token)
+        try:
+            effect = await effects.void(_change(step), cluster, token=step.token)
+        except (Forbidden, Rejected) as error:  # what may still happen is not left behind: it is tried again
+            message, until = f"the intended change cannot be given up: {error}", self._now() + REFUSED_AGAIN
+            return Done(held(run, self._now(), str(Reason.NOT_PERMITTED), message, until), REFUSED_AGAIN)
         if isinstance(effect, effects.Contended):
             return Done(run, AGAIN)
         if isinstance(effect, effects.Carried):
             after: Object = {"metadata": {"generation": effect.generation or 0}}
             return Done(settle.started(run, move.index, after, self._now(), undoing=move.undoing))
-        return Done(settle.voided(run, move, self._now()))
+        partly = isinstance(effect, effects.Voided) and effect.partly
+        return Done(settle.voided(run, move, self._now(), partly=partly))
 
     async def read(self, run: Run, move: Read, facts: Facts) -> Done:
         """What a step that only reads brought, small enough for the record."""
@@ -281,14 +312,15 @@ class Performer:
             outcome = await tell.not_sent(self._outside, run, outcome.message)
         return Done(settle.told(run, name, action, outcome, self._now()))
 
-    async def _has_ended(self, holder: str, holder_uid: str) -> bool:
-        """A lock's holder is gone or has ended; asked of the API server, never of a cache."""
-        namespace, _, name = holder.partition("/")
-        try:
-            obj = await self._outside.cluster.read(ObjectRef(RUN.group, RUN.kind, namespace, name))
-        except NotFound:
-            return True
-        return dig_text(obj, "metadata", "uid") != holder_uid or bool(dig_text(obj, "status", "outcome"))
+    async def give_up(self, run: Run, move: GiveUp) -> Done:
+        """The debt left to people, after they were told so, at least once."""
+        outcome = await tell.give_up(self._outside, run, move.message, token(run.uid, "debt", move.token))
+        if isinstance(outcome, Running) and not tell.is_out_of_patience(run, self._now()):
+            waiting = held(run, self._now(), "NotSent", outcome.message, self._now() + outcome.poll_after)
+            return Done(waiting, outcome.poll_after)
+        if isinstance(outcome, Running):
+            await tell.not_sent(self._outside, run, outcome.message)
+        return Done(debts.given_up(going_on(run), move.token, move.message, self._now()))
 
     def _compiled(self, run: Run, facts: Facts, index: int) -> CompiledStep:
         assert facts.runbook is not None, "a step belongs to a Runbook"

@@ -1,13 +1,17 @@
 """
 The work queue: one key, one worker at a time, now or later.
 
-A key that is asked for while it is worked on is worked on once more afterwards; asked for ten
+Where more keys are due than there are workers, what has just happened comes before what was only to be
+looked at again by now: an alert is not kept waiting by the rollouts of others. A key that is asked for while it is worked on is worked on once more afterwards; asked for ten
 times, it is still worked on once. Nothing is kept here that the API server does not have.
 """
 
 import asyncio
+import heapq
+import itertools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 log = logging.getLogger(__name__)
@@ -19,6 +23,44 @@ Work = Callable[[Key], Awaitable[float | None]]
 """Do what there is to do; the answer is after how many seconds to look again, None for when it changes."""
 
 AFTER_A_SURPRISE_SECONDS: Final = 5.0
+APPOINTMENTS_WAIT_SECONDS: Final = 5.0
+"""So much longer than news an appointment waits for a worker, and no longer: none waits for ever."""
+
+
+class Places:
+    """So many at once; who waits is let in by rank, the lowest first."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+
+    @asynccontextmanager
+    async def taken(self, rank: float) -> AsyncIterator[None]:
+        """One of the places, as soon as it is this one's turn."""
+        if self._free:
+            self._free -= 1
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._give_on()
+                raise
+        try:
+            yield
+        finally:
+            self._give_on()
+
+    def _give_on(self) -> None:
+        while self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
 
 class Queue:
@@ -26,7 +68,7 @@ class Queue:
 
     def __init__(self, work: Work, workers: int = 16) -> None:
         self._work = work
-        self._places = asyncio.Semaphore(workers)
+        self._places = Places(workers)
         self._waiting: dict[Key, asyncio.TimerHandle] = {}
         self._working: dict[Key, asyncio.Task[None]] = {}
         self._again: set[Key] = set()
@@ -47,7 +89,8 @@ class Queue:
             if before.when() <= due:
                 return
             before.cancel()
-        self._waiting[key] = loop.call_at(due, self._begin, key)
+        rank = due + (APPOINTMENTS_WAIT_SECONDS if after_seconds > 0 else 0.0)
+        self._waiting[key] = loop.call_at(due, self._begin, key, rank)
 
     def forget(self, key: Key) -> None:
         """The key needs no further look."""
@@ -55,13 +98,15 @@ class Queue:
         if timer is not None:
             timer.cancel()
 
-    async def stop(self) -> None:
-        """Nothing new is begun; what is being worked on may finish its present step."""
+    async def stop(self, *, patience_seconds: float = 0.0) -> None:
+        """Nothing new is begun; what is being worked on has ended, by itself within so many seconds, or cut short."""
         self._stopped = True
         for timer in self._waiting.values():
             timer.cancel()
         self._waiting.clear()
         tasks = list(self._working.values())
+        if tasks and patience_seconds > 0:
+            await asyncio.wait(tasks, timeout=patience_seconds)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -71,15 +116,20 @@ class Queue:
         """How many keys wait or are worked on."""
         return len(self._waiting) + len(self._working)
 
-    def _begin(self, key: Key) -> None:
+    @property
+    def is_busy(self) -> bool:
+        """Whether any key is being worked on."""
+        return bool(self._working)
+
+    def _begin(self, key: Key, rank: float) -> None:
         self._waiting.pop(key, None)
-        task = asyncio.get_running_loop().create_task(self._attend(key), name=f"run {key[0]}/{key[1]}")
+        task = asyncio.get_running_loop().create_task(self._attend(key, rank), name=f"run {key[0]}/{key[1]}")
         self._working[key] = task
 
-    async def _attend(self, key: Key) -> None:
+    async def _attend(self, key: Key, rank: float) -> None:
         after: float | None = None
         try:
-            async with self._places:
+            async with self._places.taken(rank):
                 after = await self._work(key)
         except asyncio.CancelledError:
             self._again.discard(key)

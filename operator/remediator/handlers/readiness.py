@@ -19,22 +19,21 @@ from pydantic import ValidationError
 from remediator.domain.conditions import from_json, to_json, with_condition
 from remediator.domain.errors import Conflict, Forbidden, NotFound, Rejected, RemediatorError, Unavailable
 from remediator.domain.json import Object, dig_list, dig_object, dig_text
-from remediator.domain.objects import POLICY, RUNBOOK, Kind, ObjectRef
+from remediator.domain.objects import GUARDRAIL, POLICY, RUNBOOK, Kind, ObjectRef
 from remediator.domain.redaction import redact
-from remediator.domain.runs import Run
 from remediator.domain.statuses import (
     RECENT_RUNS,
     AlertPolicyStatus,
     DefinitionStatus,
     GuardrailStatus,
-    RecentRun,
     RunbookStatus,
-    RunCounts,
+    StormRecord,
 )
 from remediator.engine.acceptance import AcceptedPolicy
 from remediator.handlers.accounts import ALLOWED_SECONDS, REFUSED_SECONDS, Accounts
 from remediator.handlers.definition import Definition, Name
 from remediator.handlers.definitions import KINDS, Definitions
+from remediator.handlers.tally import Noted, Tally
 from remediator.ports import Clock, Cluster, Notifier
 
 log = logging.getLogger(__name__)
@@ -62,28 +61,39 @@ class Ready:
 class _Told:
     """What runs and alerts tell about one definition."""
 
-    runs: dict[Name, RecentRun] = field(default_factory=dict)
+    runs: Tally = field(default_factory=Tally)
     last_alert_at: datetime | None = None
     unreadable: int = 0
+    storm: StormRecord | None = None
 
 
 class Readiness:
     """Computes and writes the statuses of definitions."""
 
     def __init__(
-        self, definitions: Definitions, cluster: Cluster, notifier: Notifier, clock: Clock, *, operator_namespace: str
+        self, definitions: Definitions, cluster: Cluster, notifier: Notifier, clock: Clock, accounts: Accounts
     ) -> None:
         self._definitions = definitions
         self._cluster = cluster
         self._notifier = notifier
         self._clock = clock
-        self._accounts = Accounts(cluster, clock, operator_namespace=operator_namespace)
+        self._accounts = accounts
         self._due: dict[Key, float] = {}
         """When, in seconds since boot, a definition is looked at again."""
         self._told: defaultdict[Key, _Told] = defaultdict(_Told)
 
-    async def keep(self) -> None:
-        """Write statuses, for ever; only the leader does."""
+    def begin_anew(self) -> None:
+        """Every definition is looked at, and its runs are counted from those that are told of from here on."""
+        now = self._clock.boot_seconds()
+        for told in self._told.values():
+            told.runs.clear()
+        for kind in KINDS:
+            for known in self._definitions.all(kind):
+                self._due[kind, known.name] = now
+
+    async def keep(self, cluster: Cluster) -> None:
+        """Write statuses, for ever; only the leader does, through the cluster that lets it."""
+        self._cluster = cluster
         while True:
             await self.write_due()
             await self._clock.sleep(COALESCE_SECONDS)
@@ -100,28 +110,20 @@ class Readiness:
         for begin in range(0, len(due), WRITES_AT_ONCE):
             await asyncio.gather(*(self._look(key) for key in due[begin : begin + WRITES_AT_ONCE]))
 
-    def note_run(self, run: Run) -> None:
+    def note_run(self, run: Noted) -> None:
         """A run as it was last seen: it counts for its policy and its Runbook, and is one of the last ten."""
-        name = (run.namespace, run.name)
-        recent = RecentRun(
-            namespace=run.namespace,
-            name=run.name,
-            target=f"{run.spec.target.kind}/{run.spec.target.name}",
-            remedy=run.status.remedy,
-            state=run.status.state,
-            outcome=run.status.outcome,
-            started_at=run.status.started_at or run.created_at,
-            ended_at=run.status.ended_at,
-        )
         for key in _counted_by(run):
-            if self._told[key].runs.get(name) != recent:
-                self._told[key].runs[name] = recent
+            if self._told[key].runs.note(run.brief):
                 self._soon(key)
+        if run.policy is not None and run.last_alert_at is not None:
+            # another replica may have taken the alert in; the run has its time
+            told = self._told[POLICY, run.policy]
+            told.last_alert_at = max(told.last_alert_at or run.last_alert_at, run.last_alert_at)
 
     def forget_run(self, namespace: str, name: str) -> None:
         """The run was deleted."""
         for key, told in self._told.items():
-            if told.runs.pop((namespace, name), None) is not None:
+            if told.runs.forget((namespace, name)):
                 self._soon(key)
 
     def note_alert(self, namespace: str, policy: str, at: datetime, *, unreadable: bool = False) -> None:
@@ -132,6 +134,13 @@ class Readiness:
         if not unreadable:
             told.last_alert_at = at
         self._soon(key)
+
+    def note_storm(self, guardrail: str, storm: StormRecord | None) -> None:
+        """The storm that goes on by the Guardrail's rule, or that none does."""
+        key = (GUARDRAIL, ("", guardrail))
+        if self._told[key].storm != storm:
+            self._told[key].storm = storm
+            self._soon(key)
 
     def _soon(self, key: Key) -> None:
         soon = self._clock.boot_seconds() + COUNTERS_SECONDS
@@ -189,17 +198,17 @@ class Readiness:
         told, generation = self._told[(known.kind, known.name)], known.version[1]
         if known.kind == RUNBOOK:
             users = len(self._definitions.users_of(known.name))
-            return RunbookStatus(observed_generation=generation, policies=users, runs=_counts(told.runs.values()))
+            return RunbookStatus(observed_generation=generation, policies=users, runs=told.runs.counts())
         if known.kind == POLICY:
             return AlertPolicyStatus(
                 observed_generation=generation,
-                runs=_counts(told.runs.values()),
-                recent=_newest(told.runs.values()),
+                runs=told.runs.counts(),
+                recent=told.runs.newest(RECENT_RUNS),
                 last_alert_at=told.last_alert_at,
                 unreadable_alerts=told.unreadable,
             )
         governed = self._definitions.governed_by(known.guardrail) if known.guardrail is not None else 0
-        return GuardrailStatus(observed_generation=generation, namespaces=governed)
+        return GuardrailStatus(observed_generation=generation, namespaces=governed, storm=told.storm)
 
     async def ready(self, known: Definition) -> Ready:
         """Whether the definition can be used, as far as that can be told at this moment."""
@@ -253,25 +262,7 @@ def _unknown_receivers(policy: AcceptedPolicy, unknown: list[str]) -> str:
     )
 
 
-def _counted_by(run: Run) -> Iterable[Key]:
-    ref, home = run.spec.policy_ref, run.namespace
-    if ref is not None:
-        home = ref.namespace
-        yield POLICY, (ref.namespace, ref.name)
-    book = run.spec.runbook_ref
-    yield RUNBOOK, (book.namespace or home, book.name)
-
-
-def _counts(runs: Iterable[RecentRun]) -> RunCounts:
-    outcomes = [run.outcome for run in runs]
-    succeeded = sum(outcome is not None and outcome.is_success for outcome in outcomes)
-    unfinished = sum(outcome is None for outcome in outcomes)
-    return RunCounts(open=unfinished, succeeded=succeeded, failed=len(outcomes) - succeeded - unfinished)
-
-
-def _newest(runs: Iterable[RecentRun]) -> list[RecentRun]:
-    def age(run: RecentRun) -> tuple[datetime, str]:
-        assert run.started_at is not None, "a run was made at some time"
-        return run.started_at, run.name
-
-    return sorted(runs, key=age, reverse=True)[:RECENT_RUNS]
+def _counted_by(run: Noted) -> Iterable[Key]:
+    if run.policy is not None:
+        yield POLICY, run.policy
+    yield RUNBOOK, run.runbook

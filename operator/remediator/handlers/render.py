@@ -18,6 +18,7 @@ from remediator.domain.expressions import Expression, Missing, Values
 from remediator.domain.json import JSON, Object, dig_text
 from remediator.domain.objects import ObjectRef, Target
 from remediator.domain.ownership import managed_by
+from remediator.domain.policies import ManagedTargets
 from remediator.domain.redaction import redact_json
 from remediator.domain.runbooks import MAX_ITEMS, WAIT
 from remediator.domain.runs import Run, RunTarget, StepRecord
@@ -26,6 +27,7 @@ from remediator.engine.acceptance import CompiledRemedy, CompiledStep
 from remediator.engine.settle import stored_change
 from remediator.handlers.diagnose import reaches_outside
 from remediator.handlers.outside import Outside
+from remediator.handlers.readings import Readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,9 @@ class _Drawn:
     change: Change | None
 
 
-async def render(run: Run, remedy: CompiledRemedy, values: Values, outside: Outside) -> list[StepRecord]:
+async def render(
+    run: Run, remedy: CompiledRemedy, values: Values, outside: Outside, readings: Readings
+) -> list[StepRecord]:
     """
     The steps of the plan, none of them begun.
 
@@ -48,7 +52,7 @@ async def render(run: Run, remedy: CompiledRemedy, values: Values, outside: Outs
     for compiled in remedy.steps:
         for index, item in _items(compiled, values):
             seen = values if index is None else values.but(item=item)
-            drawn.append(await _draw(run, compiled, index, item, seen, outside))
+            drawn.append(await _draw(run, compiled, index, item, seen, outside, readings))
     return [one.record for one in _joined(drawn)]
 
 
@@ -72,18 +76,30 @@ def _value(expression: Expression, values: Values, compiled: CompiledStep) -> JS
 
 
 async def _draw(
-    run: Run, compiled: CompiledStep, index: int | None, item: JSON, values: Values, outside: Outside
+    run: Run,
+    compiled: CompiledStep,
+    index: int | None,
+    item: JSON,
+    values: Values,
+    outside: Outside,
+    readings: Readings,
 ) -> _Drawn:
     step = compiled.step
+    if step.revert_on_resolve and step.ttl is None and not run.alerts.count:
+        raise Refusal(
+            Reason.OUT_OF_BOUNDS, f"{step.name}: revertOnResolve waits for alerts, and the run has none: give a ttl"
+        )
     record = StepRecord(name=step.name, action=step.action, item=index, item_value=redact_json(item))
     if step.action == WAIT or compiled.info is None or not compiled.info.changes:
         return _Drawn(compiled, record, None)
-    target, seen = await _target(run, compiled, values, outside)
+    target, seen = await _target(run, compiled, values, outside, readings)
     parameters = _parameters(compiled, values)
     change = await registry.change(step.action).plan(
         parameters, target, seen, outside.acting_for(run), now=outside.clock.now()
     )
-    record = record.model_copy(update={"target": RunTarget.of(target.ref, target.uid), "change": _kept(change)})
+    _refuse_if_managed(run, change, seen, outside)
+    planned = {"target": RunTarget.of(target.ref, target.uid), "change": _kept(change)}
+    record = record.model_copy(update={**planned, "ttl": step.ttl, "revert_on_resolve": step.revert_on_resolve})
     return _Drawn(compiled, record, change)
 
 
@@ -102,7 +118,9 @@ def _kept(change: Change) -> dict[str, Any]:
     return stored
 
 
-async def _target(run: Run, compiled: CompiledStep, values: Values, outside: Outside) -> tuple[Target, Object]:
+async def _target(
+    run: Run, compiled: CompiledStep, values: Values, outside: Outside, readings: Readings
+) -> tuple[Target, Object]:
     ref = _ref(run, compiled, values)
     objection = reaches_outside(run, ref, outside.namespace)
     if objection:
@@ -112,16 +130,22 @@ async def _target(run: Run, compiled: CompiledStep, values: Values, outside: Out
             Reason.NAMESPACE_NOT_PERMITTED, f"{ref} is in the operator's own namespace, which is never changed"
         )
     try:
-        seen = await outside.acting_for(run).read(ref)
+        seen = await readings.read(ref)
     except NotFound:
         raise Refusal(Reason.TARGET_GONE, f"{ref} is gone") from None
     uid = dig_text(seen, "metadata", "uid")
     if ref == run.target.ref and run.target.uid and uid != run.target.uid:
         raise Refusal(Reason.TARGET_CHANGED, f"{ref} is another object than the one the run is about")
-    owner = managed_by(seen)
-    if owner:
-        raise Refusal(Reason.MANAGED_ELSEWHERE, f"{ref} is managed by {owner}: change it there, or it is changed back")
     return Target(ref, uid), seen
+
+
+def _refuse_if_managed(run: Run, change: Change, seen: Object, outside: Outside) -> None:
+    """Fields that a delivery tool keeps as they are declared are changed only where the policy says so."""
+    owner = managed_by(seen) if isinstance(change, Patch) else None
+    policy, _ = outside.definitions.policy_of(run)
+    if owner and (policy is None or policy.spec.managed_targets is ManagedTargets.REFUSE):
+        message = f"{change.target} is managed by {owner}: change it there, or it is changed back"
+        raise Refusal(Reason.MANAGED_ELSEWHERE, message)
 
 
 def _ref(run: Run, compiled: CompiledStep, values: Values) -> ObjectRef:
@@ -169,7 +193,13 @@ def _can_join(before: _Drawn, after: _Drawn) -> bool:
         return False
     paths = {edit.path for edit in before.change.edits}
     overlaps = any(edit.path in paths for edit in after.change.edits)
-    return before.change.target == after.change.target and not overlaps and _is_plain(before) and _is_plain(after)
+    is_one = before.change.target == after.change.target and _limits(before) == _limits(after)
+    return is_one and not overlaps and _is_plain(before) and _is_plain(after)
+
+
+def _limits(drawn: _Drawn) -> tuple[Any, bool]:
+    """When the change is taken back: what is taken back apart is written apart."""
+    return drawn.record.ttl, drawn.record.revert_on_resolve
 
 
 def _is_plain(drawn: _Drawn) -> bool:

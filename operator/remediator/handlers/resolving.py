@@ -2,8 +2,8 @@
 From what an alert names to the object it is about, by live reads.
 
 A pod is looked up before anything is called unresolvable, and an error of the API server is not "gone":
-it is passed on, and the sender sends again. What was found is remembered for a minute, so that a burst
-that did not get through in time gets further when it is sent again.
+it is passed on, and the sender sends again. What was found is remembered for some minutes, so that a burst
+that did not get through in time gets further each time that it is sent again, however slow the API server.
 """
 
 from collections import OrderedDict
@@ -19,7 +19,9 @@ from remediator.domain.targets import Found, Read, look_up
 from remediator.engine.choose import Sought
 from remediator.ports import Clock, Cluster
 
-REMEMBERED_SECONDS: Final = 60.0
+REMEMBERED_SECONDS: Final = 300.0
+"""Longer than Alertmanager tries one notification with its usual group_interval."""
+
 REMEMBERED: Final = 20_000
 
 _Question = tuple[ObjectRef, str, tuple[str, ...], str]

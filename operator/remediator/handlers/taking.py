@@ -8,29 +8,35 @@ already is recognised when it is sent again.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from remediator.domain.alerts import Alert
-from remediator.domain.errors import RemediatorError, Unavailable
 from remediator.domain.json import Object
 from remediator.domain.objects import ObjectRef
 from remediator.domain.receipts import Receipt
 from remediator.engine.begin import Key
 from remediator.engine.choose import Counted, Listener, Named, Wanted, choose
+from remediator.engine.suspension import PolicyName
+from remediator.handlers.at_once import all_of
 from remediator.handlers.freshness import Freshness, Policies
-from remediator.handlers.keeping import Batch, Keeper, Kept
+from remediator.handlers.keeping import Batch, Keeper, Kept, Suspended
 from remediator.handlers.resolving import Resolved, Resolver
+from remediator.handlers.suspended import SuspendedAlerts
 from remediator.ports import Clock
-
-T = TypeVar("T")
 
 LOOKED_UP_AT_ONCE: Final = 16
 MESSAGES: Final = 3
-CHOSEN_IN_A_ROW: Final = 100
-"""How many alerts are matched before others may use the loop."""
+KEPT_AT_ONCE: Final = 32
+"""Of one notification, so that a small one does not stand in line behind the thousands of a large one."""
+
+LOOKS_IN_A_ROW: Final = 1_000
+"""How many pairs of an alert and a policy are looked at before others may use the loop."""
+
+AN_ALERT_IN_LOOKS: Final = 20
+"""What an alert that is wanted costs beside."""
 
 
 @dataclass(slots=True)
@@ -71,6 +77,7 @@ class Taker:
         freshness: Freshness,
         resolver: Resolver,
         keeper: Keeper,
+        suspended: SuspendedAlerts,
         clock: Clock,
         operator_namespace: str,
         noted: Noted | None = None,
@@ -80,6 +87,7 @@ class Taker:
         self._freshness = freshness
         self._resolver = resolver
         self._keeper = keeper
+        self._suspended = suspended
         self._clock = clock
         self._operator_namespace = operator_namespace
         self._notes: dict[tuple[str, str], PolicyNote] = {}
@@ -96,12 +104,37 @@ class Taker:
         """
         await self._freshness.confirm()
         wanted, counted = await self._chosen(alerts)
-        answer = Answer(Counter(choice.receipt for choice in counted))
-        batches = await self._batches(wanted)
-        for batch, kept in zip(batches, await _all_of(self._keeper.keep(batch) for batch in batches), strict=True):
+        go_on, aside = await self._suspended.sort_out(wanted)
+        answer = Answer(Counter(choice.receipt for choice in counted) + aside)
+        batches = await self._batches(go_on)
+        for batch, kept in zip(
+            batches, await all_of((self._kept(batch) for batch in batches), KEPT_AT_ONCE), strict=True
+        ):
             _add(answer, batch, kept)
         self._take_note(wanted, counted)
         return answer
+
+    async def take_up(self, policy: PolicyName, alerts: tuple[Alert, ...]) -> None:
+        """
+        These alerts go on to runs of this policy, although they are recorded as suspended.
+
+        What it wants no more is left out. Raises Unavailable where that could not be brought about.
+        """
+        await self._freshness.confirm()
+        wanted, _ = await self._chosen(alerts)
+        own = [one for one in wanted if (one.listener.namespace, one.listener.name) == policy]
+        await all_of((self._keeper.keep(batch) for batch in await self._batches(own)), KEPT_AT_ONCE)
+
+    async def _kept(self, batch: Batch) -> Kept:
+        """What became of a batch; where the API server takes no run because of the switch, it is recorded."""
+        try:
+            return await self._keeper.keep(batch)
+        except Suspended:
+            if not await self._suspended.record((batch.listener.namespace, batch.listener.name), batch.alerts):
+                raise
+            return Kept(
+                "", {a.fingerprint: Receipt.SUSPENDED if a.is_firing else Receipt.RESOLVED for a in batch.alerts}
+            )
 
     async def _chosen(self, alerts: Sequence[Alert]) -> tuple[list[Wanted], list[Counted]]:
         listeners, now = self._policies.listeners(), self._clock.now()
@@ -110,11 +143,14 @@ class Taker:
             by_namespace.setdefault(one.namespace, []).append(one)
         wanted: list[Wanted] = []
         counted: list[Counted] = []
-        for i, alert in enumerate(alerts):
-            if i % CHOSEN_IN_A_ROW == CHOSEN_IN_A_ROW - 1:
+        looks = 0
+        for alert in alerts:
+            if looks >= LOOKS_IN_A_ROW:
+                looks = 0
                 await asyncio.sleep(0)
             places = {alert.labels.get("namespace", ""), self._operator_namespace}
             audience = [one for place in sorted(places) for one in by_namespace.get(place, ())]
+            looks += AN_ALERT_IN_LOOKS + len(audience)
             for choice in choose(alert, audience, self._operator_namespace, now):
                 if isinstance(choice, Wanted):
                     wanted.append(choice)
@@ -125,16 +161,14 @@ class Taker:
     async def _batches(self, wanted: Sequence[Wanted]) -> list[Batch]:
         """The alerts by key: one create or one attach for each."""
         seen: dict[ObjectRef, Object | None] = {}
-        places = asyncio.Semaphore(LOOKED_UP_AT_ONCE)
 
         async def placed(one: Wanted) -> Resolved:
             if isinstance(one.place, Named):
                 return Resolved(one.place.target, one.place.message)
-            async with places:
-                return await self._resolver.resolve(one.place, one.alert.labels, seen)
+            return await self._resolver.resolve(one.place, one.alert.labels, seen)
 
         grouped: dict[Key, list[tuple[Wanted, Resolved]]] = {}
-        for one, resolved in zip(wanted, await _all_of(placed(one) for one in wanted), strict=True):
+        for one, resolved in zip(wanted, await all_of((placed(one) for one in wanted), LOOKED_UP_AT_ONCE), strict=True):
             key = Key(one.listener.namespace, one.listener.name, resolved.target.ref)
             grouped.setdefault(key, []).append((one, resolved))
         return [
@@ -176,19 +210,3 @@ def _add(answer: Answer, batch: Batch, kept: Kept) -> None:
     answer.receipts.update(kept.receipts[alert.fingerprint] for alert in batch.alerts)
     if kept.run:
         answer.runs.add(kept.run)
-
-
-async def _all_of(work: Iterable[Awaitable[T]]) -> list[T]:
-    """
-    All results, or the first failure after all have ended: what was begun is not left behind.
-
-    Raises Unavailable for whatever the cluster answered; anything else is a mistake of ours.
-    """
-    ended = await asyncio.gather(*work, return_exceptions=True)
-    failures = [one for one in ended if isinstance(one, BaseException)]
-    for failure in failures:
-        if not isinstance(failure, RemediatorError):
-            raise failure
-    if failures:
-        raise Unavailable(str(failures[0])) from failures[0]
-    return [one for one in ended if not isinstance(one, BaseException)]

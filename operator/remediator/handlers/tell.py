@@ -52,6 +52,25 @@ async def send_default(outside: Outside, run: Run, key: str) -> Outcome:
     return await _say(outside, run, "escalate", parameters, key)
 
 
+async def give_up(outside: Outside, run: Run, message: str, key: str) -> Outcome:
+    """
+    That a change could not be taken back, told to the receiver `default`.
+
+    Without that receiver a Warning event stands for it.
+    """
+    body = f"{message}; a person decides\nkubectl remediate show {run.name} -n {run.namespace}"
+    parameters = registry.parameters("escalate").model_validate({"to": DEFAULT_RECEIVER})
+    outcome = await registry.message("escalate").tell(
+        parameters,
+        outside.notifier,
+        namespace=run.namespace,
+        key=key,
+        subject=redact(f"[not taken back] {run.spec.target.ref}"),
+        body=redact(body),
+    )
+    return outcome if not isinstance(outcome, Failed) else await not_sent(outside, run, outcome.message)
+
+
 async def _say(outside: Outside, run: Run, action: str, parameters: Any, key: str) -> Outcome:
     outcome = await registry.message(action).tell(
         parameters, outside.notifier, namespace=run.namespace, key=key, subject=subject_of(run), body=body_of(run)

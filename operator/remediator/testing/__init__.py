@@ -14,6 +14,7 @@ from remediator.testing.fakes import (
     FakeLocks,
     FakeMetrics,
     FakeNotifier,
+    FakeWeb,
     Recorded,
     Sent,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "FakeLocks",
     "FakeMetrics",
     "FakeNotifier",
+    "FakeWeb",
     "Recorded",
     "Sent",
     "StoppedClock",

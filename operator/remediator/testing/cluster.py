@@ -6,14 +6,13 @@ The port's contract tests run against both. What a test sets up (`add`, `forbid`
 audit lists.
 """
 
-import copy
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from remediator.domain.actions import Permission
 from remediator.domain.errors import Forbidden, NotFound, Rejected, RemediatorError
-from remediator.domain.json import Object, dig_list, dig_object, dig_text
+from remediator.domain.json import Object, copied, dig_list, dig_object, dig_text
 from remediator.domain.objects import BUILT_IN, Kind, ObjectRef
 from remediator.ports import Clock, Identity, Listing, LogText
 from remediator.testing.clock import StoppedClock
@@ -140,7 +139,7 @@ class FakeCluster:
 
     def get(self, ref: ObjectRef) -> Object:
         """A copy of the stored object; unseen by the audit lists. Raises NotFound."""
-        return copy.deepcopy(self.store.found(ref))
+        return copied(self.store.found(ref))
 
     def has(self, ref: ObjectRef) -> bool:
         return self.store.key_of(ref) in self.store.objects
@@ -148,7 +147,7 @@ class FakeCluster:
     def objects(self, kind: Kind | str, namespace: str = "") -> list[Object]:
         """Copies of all objects of a kind, in the API server's order."""
         found = kind if isinstance(kind, Kind) else BUILT_IN[kind]
-        return copy.deepcopy(self.store.of_kind(found, namespace))
+        return copied(self.store.of_kind(found, namespace))
 
     def change(self, ref: ObjectRef, edit: Callable[[Object], None]) -> Object:
         """Somebody else edits the object, its status included."""
@@ -254,6 +253,15 @@ class FakeCluster:
         ]
         return Listing(tuple(found[:limit]), truncated=len(found) > limit)
 
+    async def pages(
+        self, kind: Kind, namespace: str = "", *, labels: str = "", size: int = 500
+    ) -> AsyncIterator[tuple[Object, ...]]:
+        found = (await self.list(kind, namespace, labels=labels, limit=len(self.store.objects))).items
+        yield found[:size]
+        for begin in range(size, len(found), size):
+            self._called("list", kind, namespace)
+            yield found[begin : begin + size]
+
     async def logs(
         self,
         pod: ObjectRef,
@@ -282,6 +290,8 @@ class FakeCluster:
         return LogText(kept.split("\n", 1)[1] if "\n" in kept else kept, truncated=True)
 
     async def create(self, kind: Kind, obj: Object, *, dry_run: bool = False) -> Object:
+        if kind.kind == "SubjectAccessReview":
+            return self._reviewed(kind, obj)
         self._known(kind)
         namespace = dig_text(obj, "metadata", "namespace") if kind.namespaced else ""
         lost = self._called("create", kind, namespace, dig_text(obj, "metadata", "name"))
@@ -343,6 +353,26 @@ class FakeCluster:
         self._written("delete", ref, "", dry_run, (), {})
         _answer(lost)
 
+    async def evict(
+        self,
+        pod: ObjectRef,
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        grace_seconds: int | None = None,  # noqa: ARG002 - pods in memory end at once
+        dry_run: bool = False,
+    ) -> bool:
+        lost = self._called("create", self._kind(pod), pod.namespace, pod.name, sub="eviction")
+        before = self.get(pod)
+        self.store.delete(pod, uid=uid, resource_version=resource_version, dry_run=True)
+        self._admit(Write(self.identity, "create", pod, "eviction", dry_run), before)
+        if not self._server.controllers.lets_go(before, dry_run=dry_run):
+            return False
+        self.store.delete(pod, uid=uid, resource_version=resource_version, dry_run=dry_run)
+        self._written("create", pod, "eviction", dry_run, (), {})
+        _answer(lost)
+        return True
+
     async def allowed(self, permission: Permission, namespace: str, name: str = "") -> tuple[bool, str]:
         missing = [
             verb
@@ -368,8 +398,20 @@ class FakeCluster:
             raise Rejected("the content of Secrets is never read")
         return found
 
-    async def watch(self, kind: Kind, namespace: str, changed: Callable[[str, Object], Awaitable[None]]) -> None:
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str,
+        changed: Callable[[str, Object], Awaitable[None]],
+        *,
+        labels: str = "",
+        fields: str = "",
+    ) -> None:
+        def selected(obj: Object) -> bool:
+            return labels_match(labels, dig_object(obj, "metadata", "labels")) and fields_match(fields, obj)
+
         self._known(kind)
+        check_fields(fields, kind)
         self._called("list", kind, namespace)
         self._called("watch", kind, namespace)
         known: dict[tuple[str, str], Object] = {}
@@ -377,14 +419,16 @@ class FakeCluster:
         self.store.watchers.append(watcher)
         try:
             while True:
-                await self._relist(watcher, known, changed)
+                await self._relist(watcher, known, changed, selected)
                 while (event := await watcher.queue.get()) is not None:
                     what, obj = event
-                    if what == "DELETED":
-                        known.pop(_key(obj), None)
-                    else:
-                        known[_key(obj)] = obj
-                    await changed(what, obj)
+                    before = known.pop(_key(obj), None)
+                    if what == "DELETED" or not selected(obj):
+                        if before is not None:
+                            await changed("DELETED", obj)
+                        continue
+                    known[_key(obj)] = obj
+                    await changed("MODIFIED" if before is not None else "ADDED", obj)
         finally:
             self.store.watchers.remove(watcher)
 
@@ -393,8 +437,9 @@ class FakeCluster:
         watcher: Watcher,
         known: dict[tuple[str, str], Object],
         changed: Callable[[str, Object], Awaitable[None]],
+        selected: Callable[[Object], bool],
     ) -> None:
-        listed = {_key(obj): obj for obj in self.objects(watcher.kind, watcher.namespace)}
+        listed = {_key(obj): obj for obj in self.objects(watcher.kind, watcher.namespace) if selected(obj)}
         for key, before in list(known.items()):
             after = listed.get(key)
             if after is None or dig_text(after, "metadata", "uid") != dig_text(before, "metadata", "uid"):
@@ -404,7 +449,7 @@ class FakeCluster:
             before = known.get(key, {})
             known[key] = obj
             if dig_text(before, "metadata", "resourceVersion") != dig_text(obj, "metadata", "resourceVersion"):
-                await changed("MODIFIED" if before else "ADDED", copy.deepcopy(obj))
+                await changed("MODIFIED" if before else "ADDED", copied(obj))
         await changed("SYNCED", {})
 
     def _kind(self, ref: ObjectRef) -> Kind:
@@ -434,6 +479,21 @@ class FakeCluster:
             raise Forbidden(refusal)
         return None
 
+    def _reviewed(self, kind: Kind, obj: Object) -> Object:
+        """What is asked about another identity is answered, and stored nowhere."""
+        _answer(self._called("create", kind, "", ""))
+        asked = dig_object(obj, "spec", "resourceAttributes")
+        resource = "/".join(part for part in (dig_text(asked, "resource"), dig_text(asked, "subresource")) if part)
+        call = Call(
+            Identity(dig_text(obj, "spec", "user")),
+            dig_text(asked, "verb"),
+            dig_text(asked, "group"),
+            resource,
+            dig_text(asked, "namespace"),
+            dig_text(asked, "name"),
+        )
+        return {**obj, "status": {"allowed": not self._refusal(call)}}
+
     def _refusal(self, call: Call) -> str:
         permitted = self._server.permitted.get(call.identity.account)
         refused = any(rule.covers(call) for rule in self._server.forbidden) or (
@@ -462,7 +522,7 @@ class FakeCluster:
         self, verb: str, ref: ObjectRef, sub: str, dry_run: bool, operations: tuple[Object, ...], obj: Object
     ) -> None:
         self.writes.append(
-            Write(self.identity, verb, ref, sub, dry_run, operations, copy.deepcopy(obj), self.store.clock.now())
+            Write(self.identity, verb, ref, sub, dry_run, operations, copied(obj), self.store.clock.now())
         )
 
 
@@ -477,7 +537,7 @@ def _key(obj: Object) -> tuple[str, str]:
 
 def _as_item(kind: Kind, obj: Object) -> Object:
     """Items of a built-in kind's list carry no kind; those of a CRD's do."""
-    found = copy.deepcopy(obj)
+    found = copied(obj)
     if BUILT_IN.get(kind.kind) == kind:
         found.pop("apiVersion", None)
         found.pop("kind", None)

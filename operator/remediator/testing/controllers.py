@@ -6,15 +6,15 @@ of its template never become ready. Between a write and the next `tick` the stat
 as it is on a cluster for a moment.
 """
 
-import copy
 import hashlib
 import json
 import math
 from collections.abc import Callable
 from typing import Final, cast
 
+from remediator.domain.disruption import covers
 from remediator.domain.errors import NotFound
-from remediator.domain.json import JSON, Object, dig, dig_int, dig_list, dig_object, dig_text
+from remediator.domain.json import JSON, Object, copied, dig, dig_int, dig_list, dig_object, dig_text
 from remediator.domain.objects import BUILT_IN, ObjectRef
 from remediator.testing.jsonpatch import same
 from remediator.testing.selectors import selector_holds
@@ -27,6 +27,7 @@ DAEMON_SET: Final = BUILT_IN["DaemonSet"]
 CONTROLLER_REVISION: Final = BUILT_IN["ControllerRevision"]
 POD: Final = BUILT_IN["Pod"]
 NODE: Final = BUILT_IN["Node"]
+BUDGET: Final = BUILT_IN["PodDisruptionBudget"]
 
 REVISION: Final = "deployment.kubernetes.io/revision"
 HASH_LABEL: Final = "pod-template-hash"
@@ -54,11 +55,53 @@ class Controllers:
             self._stateful_set(workload)
         for workload in self._store.of_kind(DAEMON_SET):
             self._daemon_set(workload)
+        for budget in self._store.of_kind(BUDGET):
+            self._budget(budget)
+
+    # disruption budgets
+
+    def _budget(self, stored: Object) -> None:
+        pods = [
+            pod for pod in self._store.of_kind(POD, dig_text(stored, "metadata", "namespace")) if _is_about(stored, pod)
+        ]
+        expected, healthy = len(pods), _ready(pods)
+        if "minAvailable" in dig_object(stored, "spec"):
+            wanted = _share(dig(stored, "spec", "minAvailable"), expected, up=True)
+        else:
+            wanted = expected - _share(dig(stored, "spec", "maxUnavailable"), expected, up=True)
+        self._status(
+            BUDGET.kind,
+            copied(stored),
+            {
+                "expectedPods": expected,
+                "currentHealthy": healthy,
+                "desiredHealthy": max(0, wanted),
+                "disruptionsAllowed": max(0, healthy - max(0, wanted)) if expected else 0,
+            },
+        )
+
+    def lets_go(self, pod: Object, *, dry_run: bool) -> bool:
+        """Whether every budget lets the pod be evicted; each then has one disruption less."""
+        budgets = [
+            budget
+            for budget in self._store.of_kind(BUDGET, dig_text(pod, "metadata", "namespace"))
+            if _is_about(budget, pod) and not _ignores(budget, pod)
+        ]
+        current = (
+            dig_int(one, "status", "observedGeneration") >= dig_int(one, "metadata", "generation") for one in budgets
+        )
+        if not all(current) or any(dig_int(one, "status", "disruptionsAllowed") < 1 for one in budgets):
+            return False
+        for budget in () if dry_run else budgets:
+            status = dict(dig_object(budget, "status"))
+            status["disruptionsAllowed"] = dig_int(status, "disruptionsAllowed") - 1
+            self._store.update(BUDGET, {**copied(budget), "status": status}, sub="status")
+        return True
 
     # Deployments
 
     def _deployment(self, stored: Object) -> None:
-        deployment = copy.deepcopy(stored)
+        deployment = copied(stored)
         template = dig_object(deployment, "spec", "template")
         wanted = dig_int(deployment, "spec", "replicas", default=1)
         sets = self._replica_sets(deployment)
@@ -87,11 +130,11 @@ class Controllers:
 
     def _replica_sets(self, deployment: Object) -> list[Object]:
         place = dig_text(deployment, "metadata", "namespace")
-        return [copy.deepcopy(s) for s in self._store.of_kind(REPLICA_SET, place) if _owned_by(s, deployment)]
+        return [copied(s) for s in self._store.of_kind(REPLICA_SET, place) if _owned_by(s, deployment)]
 
     def _new_replica_set(self, deployment: Object, template: Object) -> Object:
         digest = _hash(template)
-        inner = copy.deepcopy(template)
+        inner = copied(template)
         metadata = dig_object(inner, "metadata")
         metadata["labels"] = {**dig_object(metadata, "labels"), HASH_LABEL: digest}
         inner["metadata"] = metadata
@@ -145,7 +188,7 @@ class Controllers:
     # StatefulSets and DaemonSets
 
     def _stateful_set(self, stored: Object) -> None:
-        workload = copy.deepcopy(stored)
+        workload = copied(stored)
         wanted = dig_int(workload, "spec", "replicas", default=1)
         revision = self._controller_revision(workload, STATEFUL_SET.kind)
         names = [f"{_name(workload)}-{ordinal}" for ordinal in range(wanted)]
@@ -168,7 +211,7 @@ class Controllers:
         )
 
     def _daemon_set(self, stored: Object) -> None:
-        workload = copy.deepcopy(stored)
+        workload = copied(stored)
         revision = self._controller_revision(workload, DAEMON_SET.kind)
         nodes = [_name(node) for node in self._store.of_kind(NODE)]
         names = [f"{_name(workload)}-{node}" for node in nodes]
@@ -190,13 +233,13 @@ class Controllers:
     def _controller_revision(self, workload: Object, kind: str) -> str:
         """The name of the revision of the present template, made where there is none; a former one becomes newest."""
         namespace, template = dig_text(workload, "metadata", "namespace"), dig_object(workload, "spec", "template")
-        data: Object = {"spec": {"template": {**copy.deepcopy(template), "$patch": "replace"}}}
+        data: Object = {"spec": {"template": {**copied(template), "$patch": "replace"}}}
         mine = [r for r in self._store.of_kind(CONTROLLER_REVISION, namespace) if _owned_by(r, workload)]
         newest = max((dig_int(revision, "revision") for revision in mine), default=0)
         for revision in mine:
             if same(revision.get("data"), data):
                 if dig_int(revision, "revision") < newest:
-                    self._store.update(CONTROLLER_REVISION, {**copy.deepcopy(revision), "revision": newest + 1})
+                    self._store.update(CONTROLLER_REVISION, {**copied(revision), "revision": newest + 1})
                 return _name(revision)
         name = f"{_name(workload)}-{_hash(template)}"
         self._store.insert(
@@ -246,9 +289,7 @@ class Controllers:
             return []
         place = dig_text(owners[0], "metadata", "namespace")
         return [
-            copy.deepcopy(pod)
-            for pod in self._store.of_kind(POD, place)
-            if any(_owned_by(pod, owner) for owner in owners)
+            copied(pod) for pod in self._store.of_kind(POD, place) if any(_owned_by(pod, owner) for owner in owners)
         ]
 
     def _pod(
@@ -275,13 +316,14 @@ class Controllers:
             metadata["annotations"] = dict(annotations)
         metadata["name" if name else "generateName"] = name or generate
         assert selector_holds(dig_object(owner, "spec", "selector"), labels), "the selector must select the template"
-        spec = copy.deepcopy(dig_object(template, "spec"))
+        spec = copied(dig_object(template, "spec"))
         spec.setdefault("nodeName", node or self._any_node())
         self._store.insert(POD, {"metadata": metadata, "spec": spec}, keep_status=True)
 
     def _any_node(self) -> str:
         nodes = self._store.of_kind(NODE)
-        return _name(nodes[0]) if nodes else "node-1"
+        open_ones = [node for node in nodes if not dig(node, "spec", "unschedulable")]
+        return _name((open_ones or nodes)[0]) if nodes else "node-1"
 
     def _settle(self, pod: Object, template: Object) -> None:
         """The pod runs, and is ready unless its template never is; one that a test gave a status keeps it."""
@@ -338,7 +380,7 @@ class Controllers:
 
     def _current(self, kind: str, obj: Object) -> Object:
         ref = ObjectRef(BUILT_IN[kind].group, kind, dig_text(obj, "metadata", "namespace"), _name(obj))
-        return copy.deepcopy(self._store.found(ref))
+        return copied(self._store.found(ref))
 
 
 REPLICA_SET_COUNTS: Final = ("replicas", "readyReplicas", "availableReplicas")
@@ -395,6 +437,23 @@ def _share(value: JSON, whole: int, *, up: bool) -> int:
     return math.ceil(exact) if up else math.floor(exact)
 
 
+def _is_about(budget: Object, pod: Object) -> bool:
+    return covers(budget, dig_object(pod, "metadata", "labels"))
+
+
+def _ignores(budget: Object, pod: Object) -> bool:
+    """
+    Whether a pod that is not ready may be evicted whatever the budget has left.
+
+    Source: https://kubernetes.io/docs/tasks/run-application/configure-pdb/#unhealthy-pod-eviction-policy
+    """
+    if _ready([pod]):
+        return False
+    wanted = dig_int(budget, "status", "desiredHealthy")
+    always = dig(budget, "spec", "unhealthyPodEvictionPolicy") == "AlwaysAllow"
+    return always or 0 < wanted <= dig_int(budget, "status", "currentHealthy")
+
+
 def _ready(pods: list[Object]) -> int:
     return sum(
         any(c.get("type") == "Ready" and c.get("status") == "True" for c in dig_list(pod, "status", "conditions"))
@@ -432,7 +491,7 @@ def _owner_uid(obj: Object) -> str:
 
 def _bare(template: Object) -> Object:
     """The template without the label by which a ReplicaSet's pods are told apart."""
-    bare = copy.deepcopy(template)
+    bare = copied(template)
     dig_object(bare, "metadata", "labels").pop(HASH_LABEL, None)
     metadata = dig_object(bare, "metadata")
     for key in ("labels", "annotations", "creationTimestamp"):

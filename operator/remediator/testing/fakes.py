@@ -1,16 +1,18 @@
 """Fakes of everything that is not the Kubernetes API."""
 
 import copy
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from remediator.domain.alerts import Alert
-from remediator.domain.errors import Conflict, NotFound, RemediatorError, Unavailable
+from remediator.domain.errors import Forbidden, NotFound, RemediatorError, Unavailable
+from remediator.domain.hosts import Place, is_permitted, place_at, place_of
 from remediator.domain.json import JSON, Object, dig_text
 from remediator.domain.locks import Busy, Held, LockState, PastChange
 from remediator.domain.objects import ObjectRef
-from remediator.ports import Firing, Sample
+from remediator.domain.storms import Storm
+from remediator.ports import Certificate, Firing, NoAnswer, Reached, Sample, WebAnswer
 
 Answer = float | None | tuple[Sample, ...] | RemediatorError
 
@@ -48,6 +50,60 @@ class FakeMetrics:
         if isinstance(answer, RemediatorError):
             raise answer
         return answer if isinstance(answer, tuple) else (Sample({}, answer),)
+
+
+Served = WebAnswer | Reached | Certificate | tuple[str, ...] | NoAnswer | RemediatorError
+
+
+class FakeWeb:
+    """
+    `ports.Web`: what is served at `host:port`, or nothing.
+
+    The fence holds as it does for the real one. Where nothing is served, nobody is.
+    """
+
+    def __init__(self, *hosts: str, served: dict[str, Served] | None = None) -> None:
+        self.hosts = hosts
+        self.served: dict[str, Served] = {} if served is None else served
+        self.asked: list[tuple[str, Mapping[str, str]]] = []
+
+    def serves(self, where: str, what: Served) -> None:
+        """What `host:port` answers from here on; an error is raised."""
+        self.served[where] = what
+
+    def within(self, hosts: Sequence[str]) -> "FakeWeb":
+        fenced = FakeWeb(*hosts, served=self.served)
+        fenced.asked = self.asked
+        return fenced
+
+    async def get(self, url: str, *, headers: Mapping[str, str], limit_bytes: int) -> WebAnswer | NoAnswer:
+        self.asked.append((url, headers))
+        answer = self._at(place_of(url))
+        if not isinstance(answer, WebAnswer):
+            assert isinstance(answer, NoAnswer), f"{url} is served something else than HTTP"
+            return answer
+        return replace(answer, body=answer.body[:limit_bytes], truncated=len(answer.body) > limit_bytes)
+
+    async def knock(self, host: str, port: int) -> Reached | NoAnswer:
+        answer = self._at(place_at(host, port))
+        return answer if isinstance(answer, NoAnswer) else Reached("10.0.0.7", 2)
+
+    async def look_up(self, host: str) -> tuple[str, ...] | NoAnswer:
+        answer = self._at(place_at(host, 443))
+        return answer if isinstance(answer, tuple | NoAnswer) else ("10.0.0.7",)
+
+    async def certificate(self, host: str, port: int, server_name: str) -> Certificate | NoAnswer:  # noqa: ARG002 - the port's signature
+        answer = self._at(place_at(host, port))
+        assert isinstance(answer, Certificate | NoAnswer), f"{host} is served something else than a certificate"
+        return answer
+
+    def _at(self, where: Place) -> Served:
+        if not is_permitted(where, self.hosts):
+            raise Forbidden(f"{where} is not among the hosts that a Guardrail allows here")
+        answer = self.served.get(where.netloc, NoAnswer("ConnectionRefused", f"{where} refuses connections"))
+        if isinstance(answer, RemediatorError):
+            raise answer
+        return answer
 
 
 class FakeAlertSource:
@@ -125,6 +181,17 @@ class Recorded:
         return f"{'Warning' if self.warning else 'Normal'} {self.reason} {self.about}: {self.message}"
 
 
+class FakeStorms:
+    """The storms that a test gives."""
+
+    def __init__(self) -> None:
+        self.active: tuple[Storm, ...] = ()
+        self.is_known = True
+
+    def over(self, namespace: str) -> tuple[Storm, ...] | None:  # noqa: ARG002 - the protocol's signature
+        return self.active
+
+
 class FakeEvents:
     """`ports.KubernetesEvents`: keeps them all, repeated ones too."""
 
@@ -178,34 +245,38 @@ class FakeLocks:
         *,
         holder: str,
         holder_uid: str,
-        target: ObjectRef,  # noqa: ARG002 - the Lease names it for people
+        target: ObjectRef,
         now: datetime,
         seen: LockState | None = None,
         note: PastChange | None = None,
-        has_ended: Callable[[str, str], Awaitable[bool]] | None = None,
+        freed: Callable[[LockState], Awaitable[LockState | None]] | None = None,
     ) -> Held | Busy:
         state = await self.read(name)
         if seen is not None and seen.resource_version == state.resource_version:
             state = seen
-        if state.holder_uid not in ("", holder_uid) and not (
-            has_ended is not None and await has_ended(state.holder, state.holder_uid)
-        ):
-            return Busy(state.holder, state.holder_uid, state.since)
+        if state.holder_uid not in ("", holder_uid):
+            without = await freed(state) if freed is not None else None
+            if without is None:
+                return Busy(state.holder, state.holder_uid, state.since)
+            state = without
         since = state.since if state.holder_uid == holder_uid else now
-        taken = replace(state, holder=holder, holder_uid=holder_uid, since=since)
+        taken = replace(state, target=target, holder=holder, holder_uid=holder_uid, since=since)
         return Held(self._written(taken.noted(note) if note else taken))
 
-    async def record(self, name: str, *, holder_uid: str, note: PastChange) -> LockState:
+    async def release(
+        self, name: str, *, holder_uid: str, notes: Sequence[PastChange] = (), seen: LockState | None = None
+    ) -> None:
         state = await self.read(name)
-        if state.holder_uid != holder_uid:
-            raise Conflict(f"the lock {name} is not held by this run")
-        return self._written(state.noted(note))
-
-    async def release(self, name: str, *, holder_uid: str, note: PastChange | None = None) -> None:
-        state = await self.read(name)
+        if seen is not None and seen.resource_version == state.resource_version:
+            state = seen
         if state.holder_uid == holder_uid:
-            freed = replace(state, holder="", holder_uid="", since=None)
-            self._written(freed.noted(note) if note else freed)
+            self._written(state.noted(*notes).freed)
+
+    async def forget_idle(self, before: datetime, forgotten: Callable[[], Awaitable[None]]) -> None:
+        self._reached()
+        for name in [name for name, state in self.states.items() if state.is_idle(before)]:
+            del self.states[name]
+            await forgotten()
 
     def _written(self, state: LockState) -> LockState:
         self._version += 1

@@ -1,10 +1,9 @@
 """JSON patches as the API server applies them: whole or not at all."""
 
-import copy
 from collections.abc import Sequence
 
 from remediator.domain.errors import Conflict, Rejected
-from remediator.domain.json import JSON, Object
+from remediator.domain.json import JSON, Object, copied
 
 MISSING = object()
 
@@ -16,7 +15,7 @@ def patched(obj: Object, operations: Sequence[Object]) -> Object:
     Raises Conflict for a `test` that fails and for a path that is not there: the API server answers
     422 to both and does not say which it was.
     """
-    found: JSON = copy.deepcopy(obj)
+    found: JSON = copied(obj)
     for operation in operations:
         found = _applied(found, operation)
     if not isinstance(found, dict):
@@ -42,7 +41,7 @@ def _applied(whole: JSON, operation: Object) -> JSON:
         raise Rejected("the whole object cannot be patched away")
     holder = _at(whole, keys[:-1])
     last = keys[-1]
-    value = copy.deepcopy(operation.get("value"))
+    value = copied(operation.get("value"))
     if isinstance(holder, dict):
         # `replace` adds what is not there: the API server's library does not look, so only a `test` guards
         if kind == "remove" and last not in holder:

@@ -29,6 +29,7 @@ from remediator.domain.errors import InvalidManifest
 from remediator.domain.json import Object, dig_text
 from remediator.domain.objects import GUARDRAIL, POLICY, RUN, RUNBOOK, ObjectRef
 from remediator.domain.receipts import Receipt
+from remediator.domain.replies import ReplyType
 from remediator.domain.runs import Run, RunOutcome
 from remediator.handlers.definitions import Definitions
 from remediator.handlers.freshness import Freshness, Heard
@@ -39,7 +40,7 @@ from remediator.handlers.taking import Taker
 from remediator.testing.clock import NOON, StoppedClock
 from remediator.testing.cluster import FakeCluster, Write
 from remediator.testing.fakes import Sent
-from remediator.testing.script import Firing, Moment, Refusal, Scenario, Script, Setting, read_script
+from remediator.testing.script import Firing, Moment, Refusal, Scenario, Script, Setting, Word, read_script
 from remediator.testing.stage import Moments, ScriptedMetrics, Stage
 from remediator.testing.world import OPERATOR_NAMESPACE, World
 
@@ -340,6 +341,7 @@ class _Play:
             self._cluster,
             self._index,
             self._clock,
+            self._world.switch,
             operator_namespace=OPERATOR_NAMESPACE,
             user=USER,
             merged_seconds=0.0,
@@ -349,6 +351,7 @@ class _Play:
             Freshness(self._cluster, self._definitions, self._index, heard),
             Resolver(self._cluster, self._clock),
             keeper,
+            self._world.suspended,
             self._clock,
             OPERATOR_NAMESPACE,
         )
@@ -359,13 +362,13 @@ class _Play:
     # while it is played
 
     async def played(self) -> Result:
-        """Until every run has ended, or the time is over."""
+        """Until every run has ended and owes nothing, or the time is over."""
         until = NOON + self._scenario.within
         for _ in range(LOOKS):
             await self._happen()
             self._stage.settle()
             self._moments.look(self._awaited())
-            waits = [await self._look(run) for run in self._runs() if not run.is_ended]
+            waits = [await self._look(run) for run in self._runs() if not run.is_ended or run.owes]
             self._moments.look(self._awaited())
             due = min([*self._dates(waits), until])
             if self._is_over() or self._clock.now() >= until:
@@ -384,10 +387,22 @@ class _Play:
             self._to_happen.remove(happening)
             self._story.say(self._clock.now(), "meanwhile", happening.says)
             await self._stage.happen(happening)
+            if happening.reply is not None:
+                await self._reply(happening.reply)
             if happening.restart_operator:
                 self._new_operator()
         if self._scenario.resolves is not None and self._moments.has_come(self._scenario.resolves):
             await self._resolve()
+
+    async def _reply(self, word: Word) -> None:
+        """A person's word to the run that is open."""
+        run = next(run for run in reversed(self._runs()) if not run.is_ended)
+        asked = [one for attempt in run.status.attempts for one in attempt.approvals if one.state == "Waiting"]
+        spec: Object = {"step": word.step, "answer": word.answer, "reason": word.reason}
+        if word.type in (ReplyType.APPROVE, ReplyType.DENY) and asked:
+            spec |= {"planHash": asked[-1].plan_hash, "step": asked[-1].step}
+        given = {name: value for name, value in spec.items() if value}
+        await self._world.say(run, word.type, word.user, *word.groups, **given)
 
     async def _ask(self) -> None:
         """The run by hand, and once more where the scenario says so."""
@@ -476,7 +491,7 @@ class _Play:
 
     def _is_over(self) -> bool:
         asked_for_all = self._asked == 2 or self._scenario.again is None
-        return not self._to_fire and asked_for_all and all(run.is_ended for run in self._runs())
+        return not self._to_fire and asked_for_all and all(run.is_ended and not run.owes for run in self._runs())
 
     def _result(self) -> Result:
         runs = tuple(self._runs())

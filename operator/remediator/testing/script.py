@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from remediator.domain.durations import GoDuration
 from remediator.domain.objects import ObjectRef
+from remediator.domain.replies import ReplyType
 
 NAME: Final = r"^[a-z][a-z0-9-]{0,59}$"
 
@@ -29,20 +30,21 @@ class Part(BaseModel):
 
 class Moment(Part):
     """
-    When something happens: `{at: 2m}`, `{changes: 1, after: 30s}`, `{healthy: Deployment shop/checkout}`.
+    When something happens: `{at: 2m}`, `{changes: 1, after: 30s}`, `{healthy: Deployment shop/checkout}`, `{asked: 1}`.
 
-    Exactly one of the three; it counts from the moment in which it first holds.
+    Exactly one of the four; it counts from the moment in which it first holds.
     """
 
     at: GoDuration | None = Field(default=None, description="So long after the beginning.")
     changes: int | None = Field(default=None, ge=1, description="The operator has made so many changes.")
     healthy: str | None = Field(default=None, description="The workload is rolled out, and all its pods are ready.")
+    asked: int | None = Field(default=None, ge=1, description="People have been asked so many things.")
     after: GoDuration = Field(default=timedelta(0), description="So much later.")
 
     @model_validator(mode="after")
     def _one_way(self) -> "Moment":
-        if sum(value is not None for value in (self.at, self.changes, self.healthy)) != 1:
-            raise ValueError("a moment is one of `at`, `changes`, `healthy`")
+        if sum(value is not None for value in (self.at, self.changes, self.healthy, self.asked)) != 1:
+            raise ValueError("a moment is one of `at`, `changes`, `healthy`, `asked`")
         return self
 
 
@@ -158,6 +160,17 @@ class Firing(Part):
     annotations: dict[str, str] = Field(default_factory=dict, description="Its annotations.")
 
 
+class Word(Part):
+    """What a person says to the run that is open; an Approve or Deny is about the plan that it asks about."""
+
+    type: ReplyType = Field(description="As in a Reply.")
+    user: str = Field(description="Who says it.")
+    groups: list[str] = Field(default_factory=list, description="The groups of that person that shall count.")
+    step: str = Field(default="", description="The step that is answered.")
+    answer: str = Field(default="", description="The answer.")
+    reason: str = Field(default="", description="Why.")
+
+
 class Happening(Part):
     """What somebody else does meanwhile."""
 
@@ -166,6 +179,7 @@ class Happening(Part):
     of: str = Field(default="", description="The object that is patched or deleted: `Deployment shop/checkout`.")
     patch: list[dict[str, Any]] = Field(default_factory=list, description="A JSON patch of the object.")
     delete: bool = Field(default=False, description="The object is deleted.")
+    reply: Word | None = Field(default=None, description="Somebody speaks to the run.")
     restart_operator: bool = Field(default=False, description="The operator is started anew and remembers nothing.")
 
 

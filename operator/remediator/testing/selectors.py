@@ -34,6 +34,7 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
         "type",
     ),
     "Node": ("spec.unschedulable",),
+    "Reply": ("spec.runRef.name",),
     "Namespace": ("status.phase",),
     "Job": ("status.successful",),
     "ReplicaSet": ("status.replicas",),

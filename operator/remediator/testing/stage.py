@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from remediator.domain.errors import NotFound, Unavailable
 from remediator.domain.json import JSON, Object, dig_list, dig_object, dig_text
-from remediator.domain.objects import BUILT_IN, GROUP, ObjectRef
+from remediator.domain.objects import BUILT_IN, GROUP, RUN, ObjectRef
 from remediator.domain.workloads import is_rolled_out
 from remediator.ports import Clock, Sample
 from remediator.testing.cluster import FakeCluster
@@ -60,6 +60,10 @@ class Moments:
         if moment.changes is not None:
             made = [write for write in self.cluster.changes if write.identity.account]
             return len(made) >= moment.changes
+        if moment.asked is not None:
+            rounds = [one for run in self.cluster.objects(RUN) for one in dig_list(run, "status", "attempts")]
+            asked = [one for each in rounds for what in ("approvals", "questions") for one in dig_list(each, what)]
+            return len(asked) >= moment.asked
         if moment.healthy is not None:
             ref = reference(moment.healthy)
             return self.cluster.has(ref) and is_rolled_out(self.cluster.get(ref))

@@ -5,13 +5,12 @@ What an API server does with objects, in memory: UIDs, versions, generations, ga
 """
 
 import asyncio
-import copy
 import re
 from dataclasses import dataclass, field
 from typing import Final
 
 from remediator.domain.errors import AlreadyExists, Conflict, NotFound, Rejected
-from remediator.domain.json import Object, dig, dig_int, dig_list, dig_object, dig_text
+from remediator.domain.json import Object, copied, dig, dig_int, dig_list, dig_object, dig_text
 from remediator.domain.objects import BUILT_IN, GROUP, GUARDRAIL, POLICY, RUN, RUNBOOK, Kind, ObjectRef
 from remediator.ports import Clock
 from remediator.testing.jsonpatch import same
@@ -56,6 +55,7 @@ class Store:
         self.kinds: list[Kind] = [*BUILT_IN.values(), RUNBOOK, POLICY, RUN, GUARDRAIL, REPLY, SECRET]
         self.objects: dict[Key, Object] = {}
         self.watchers: list[Watcher] = []
+        self._dependents: dict[str, set[Key]] = {}
         self._version = 1_000
         self._serial = 0
 
@@ -93,7 +93,7 @@ class Store:
 
     def insert(self, kind: Kind, obj: Object, *, keep_status: bool, dry_run: bool = False) -> Object:
         """The object is stored with UID, version and generation. Raises AlreadyExists and Rejected."""
-        made = copy.deepcopy(obj)
+        made = copied(obj)
         made["apiVersion"], made["kind"] = kind.api_version, kind.kind
         metadata = dig_object(made, "metadata")
         if not dig_text(metadata, "name") and dig_text(metadata, "generateName"):
@@ -122,9 +122,9 @@ class Store:
         if has_generation(kind):
             metadata["generation"] = dig_int(metadata, "generation", default=1) if keep_status else 1
         if not dry_run:
-            self.objects[key] = made
+            self._put(key, made)
             self._tell("ADDED", kind, made)
-        return copy.deepcopy(made)
+        return copied(made)
 
     def update(self, kind: Kind, changed: Object, *, sub: str = "", dry_run: bool = False) -> Object:
         """
@@ -138,18 +138,18 @@ class Store:
             given = dig_text(changed, "metadata", field_name)
             if given and given != dig_text(stored, "metadata", field_name):
                 raise Conflict(f'Operation cannot be fulfilled on {kind.plural} "{name}": the object has been modified')
-        made = copy.deepcopy(stored)
+        made = copied(stored)
         if sub == "status":
-            made["status"] = copy.deepcopy(dig_object(changed, "status"))
+            made["status"] = copied(dig_object(changed, "status"))
         elif sub:
             raise NotFound(f"{kind.plural}/{sub} is not there")
         else:
-            made = copy.deepcopy(changed)
+            made = copied(changed)
             made["apiVersion"], made["kind"] = kind.api_version, kind.kind
             _keep(made, stored)
             validate(kind, made, stored)
         if same(made, stored):
-            return copy.deepcopy(stored)  # a patch that changes nothing does not move the version
+            return copied(stored)  # a patch that changes nothing does not move the version
         metadata = dig_object(made, "metadata")
         if has_generation(kind) and spec_moved(kind, made, stored):
             metadata["generation"] = dig_int(stored, "metadata", "generation") + 1
@@ -157,13 +157,12 @@ class Store:
         if dry_run:
             return made
         key = self.key(kind, namespace, name)
+        self._put(key, made)
         if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
-            self.objects[key] = made
             self.remove(kind, namespace, name)
-            return copy.deepcopy(made)
-        self.objects[key] = made
+            return copied(made)
         self._tell("MODIFIED", kind, made)
-        return copy.deepcopy(made)
+        return copied(made)
 
     def delete(self, ref: ObjectRef, *, uid: str, resource_version: str, dry_run: bool) -> None:
         """Gone, or marked where a finalizer holds it. Raises Conflict where a precondition fails."""
@@ -192,11 +191,15 @@ class Store:
         dig_object(gone, "metadata")["resourceVersion"] = self._bumped(dry_run=False)
         self._tell("DELETED", kind, gone)
         uid = dig_text(gone, "metadata", "uid")
-        for (group, kind_name, place, other), obj in list(self.objects.items()):
+        for group, kind_name, place, other in sorted(self._dependents.pop(uid, ())):
+            obj = self.objects.get((group, kind_name, place, other), {})
             owners = [dig_text(owner, "uid") for owner in dig_list(obj, "metadata", "ownerReferences")]
-            orphaned = uid in owners and not any(self._lives(owner) for owner in owners)
-            if orphaned or (kind.kind == "Namespace" and not kind.group and place == name):
+            if uid in owners and not any(self._lives(owner) for owner in owners):
                 self.remove(self.kind_of(group, kind_name), place, other)
+        if kind.kind == "Namespace" and not kind.group:
+            for group, kind_name, place, other in list(self.objects):
+                if place == name:
+                    self.remove(self.kind_of(group, kind_name), place, other)
 
     def expire(self, *, losing: bool = True) -> None:
         """Every watch has to list again; `losing` takes away what it had not been told yet."""
@@ -212,6 +215,11 @@ class Store:
     def version(self) -> str:
         return str(self._version)
 
+    def _put(self, key: Key, obj: Object) -> None:
+        self.objects[key] = obj
+        for owner in dig_list(obj, "metadata", "ownerReferences"):
+            self._dependents.setdefault(dig_text(owner, "uid"), set()).add(key)
+
     def _lives(self, uid: str) -> bool:
         return any(dig_text(obj, "metadata", "uid") == uid for obj in self.objects.values())
 
@@ -219,7 +227,7 @@ class Store:
         namespace = dig_text(obj, "metadata", "namespace")
         for watcher in self.watchers:
             if watcher.kind == kind and (not watcher.namespace or watcher.namespace == namespace):
-                watcher.queue.put_nowait((what, copy.deepcopy(obj)))
+                watcher.queue.put_nowait((what, copied(obj)))
 
     def _bumped(self, dry_run: bool) -> str:
         if not dry_run:
@@ -285,7 +293,7 @@ def validate(kind: Kind, made: Object, stored: Object | None) -> None:
 
 
 def _without_images(pod: Object) -> object:
-    spec = copy.deepcopy(dig_object(pod, "spec"))
+    spec = copied(dig_object(pod, "spec"))
     for container in dig_list(spec, "containers"):
         container.pop("image", None)
     return spec
@@ -294,7 +302,7 @@ def _without_images(pod: Object) -> object:
 def _keep(made: Object, stored: Object) -> None:
     """What no writer of the main resource can change."""
     if "status" in stored:
-        made["status"] = copy.deepcopy(stored["status"])
+        made["status"] = copied(stored["status"])
     else:
         made.pop("status", None)
     metadata, before = dig_object(made, "metadata"), dig_object(stored, "metadata")

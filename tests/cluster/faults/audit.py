@@ -9,6 +9,7 @@ from localcluster import Cluster
 
 RUN = "remediator.dev/run"
 VOID = "remediator.dev/void"
+CREDENTIAL = "authentication.kubernetes.io/credential-id"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Write:
     void: bool
     dry_run: bool
     code: int
+    credential: str
+    """Which token the caller has shown, and so which process it was."""
     received: datetime
     answered: datetime
 
@@ -44,6 +47,7 @@ class Write:
             void=VOID in extra,
             dry_run="dryRun" in event.get("requestURI", ""),
             code=event.get("responseStatus", {}).get("code", 0),
+            credential=next(iter(event["user"].get("extra", {}).get(CREDENTIAL) or []), ""),
             received=datetime.fromisoformat(event["requestReceivedTimestamp"]),
             answered=datetime.fromisoformat(event["stageTimestamp"]),
         )

@@ -42,6 +42,7 @@ class Fault(enum.StrEnum):
     THROTTLE = "429"
     BROKEN = "500"
     AWAY = "503"
+    EXPIRED = "410"
 
     @property
     def holds(self) -> bool:
@@ -79,6 +80,10 @@ class Call:
         return {"GET": "get" if whole else "list", "PUT": "update", "POST": "create"}.get(
             self.method, self.method.lower()
         )
+
+    @property
+    def is_watch(self) -> bool:
+        return "watch=" in self.path
 
     @property
     def happened(self) -> bool:
@@ -122,8 +127,16 @@ class Proxy:
 
     def __init__(self, cluster: Cluster, *, late_seconds: float = 6.0) -> None:
         self._cluster = cluster
-        self._late_seconds = late_seconds
+        self.late_seconds = late_seconds
+        """How late a call is answered that is answered late."""
+        self.retry_after_seconds = 1
+        """What a 429 asks for."""
         self.subjects: list[Subject] = []
+        self.weather: Callable[[Call], Fault] | None = None
+        """What happens to a call that belongs to no subject; watches are calls, too."""
+        self.revoked: set[str] = set()
+        """Tokens that are not good any more, from this moment on: the API server remembers them for some seconds."""
+        self._watches: dict[int, web.Request] = {}
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -141,6 +154,10 @@ class Proxy:
     def let_go(self, subject: Subject) -> None:
         """What is held goes on its way."""
         self._loop.call_soon_threadsafe(subject.go.set)
+
+    def cut_watches(self) -> None:
+        """Every watch that is open has lost its connection."""
+        self._loop.call_soon_threadsafe(lambda: [_reset(request) for request in list(self._watches.values())])
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -182,7 +199,13 @@ class Proxy:
     async def _stop(self) -> None:
         await self._runner.cleanup()
         await self._session.close()
-        await asyncio.sleep(0.1)  # TLS says goodbye after `close` has returned
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()  # what is held, and watches whose caller is gone
+        open_ones = self._loop._selector.get_map()  # type: ignore[attr-defined]  # asyncio tells of no connections
+        for _ in range(50):  # TLS says goodbye after `close` has returned
+            if len(open_ones) <= 1:  # its own pipe
+                return
+            await asyncio.sleep(0.1)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -196,14 +219,19 @@ class Proxy:
             body=body.decode(errors="replace"),
             begun=time.monotonic(),
         )
+        if request.headers.get("Authorization", "").removeprefix("Bearer ") in self.revoked:
+            return _refused(401)
         subject = self._subject(call)
-        call.fault = subject.takes(call) if subject is not None else Fault.NONE
-        if subject is None or call.fault is Fault.NONE:
+        if subject is not None:
+            call.fault = subject.takes(call)
+        elif self.weather is not None:
+            call.fault = self.weather(call)
+        if call.fault is Fault.NONE:
             return await self._forwarded(request, body, call)
-        return await self._disturbed(request, body, call, subject)
+        return await self._disturbed(request, body, call, subject or Subject(set()))
 
     def _subject(self, call: Call) -> Subject | None:
-        if "watch=" in call.path or call.resource.partition("/")[0] in BESIDE:
+        if call.is_watch or call.resource.partition("/")[0] in BESIDE:
             return None
         subject = next((one for one in self.subjects if one.owns(call)), None)
         if subject is not None and call.method == "POST" and call.resource == "configmaps":
@@ -231,10 +259,10 @@ class Proxy:
             case Fault.DELAY:
                 subject.reached.set()
                 answer = await self._carried_out(request, body, call)
-                await asyncio.sleep(self._late_seconds)
+                await asyncio.sleep(self.late_seconds)
                 return answer
         subject.reached.set()
-        return _refused(int(call.fault))
+        return _refused(int(call.fault), self.retry_after_seconds)
 
     async def _carried_out(self, request: web.Request, body: bytes, call: Call) -> web.Response:
         """The API server's whole answer."""
@@ -249,12 +277,16 @@ class Proxy:
                 response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
                 call.status, call.ended = answer.status, time.monotonic()
                 await response.prepare(request)
+                if call.is_watch:
+                    self._watches[id(request)] = request
                 async for chunk in answer.content.iter_any():
                     await response.write(chunk)
                 await response.write_eof()
                 return response
         except (aiohttp.ClientError, OSError):
             return _reset(request)
+        finally:
+            self._watches.pop(id(request), None)
 
     def _asked(self, request: web.Request, body: bytes) -> Any:
         return self._session.request(
@@ -278,8 +310,14 @@ def _reset(request: web.Request) -> web.Response:
     return web.Response(status=502)
 
 
-def _refused(code: int) -> web.Response:
-    reason = {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}[code]
+def _refused(code: int, after_seconds: int = 1) -> web.Response:
+    reason = {
+        401: "Unauthorized",
+        410: "Expired",
+        429: "TooManyRequests",
+        500: "InternalError",
+        503: "ServiceUnavailable",
+    }[code]
     status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code}
-    headers = {"Retry-After": "1"} if code == 429 else {}
+    headers = {"Retry-After": str(after_seconds)} if code == 429 else {}
     return web.json_response({**status, "message": "the proxy says so"}, status=code, headers=headers)

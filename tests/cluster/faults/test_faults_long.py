@@ -4,20 +4,12 @@ A run that is disturbed at any of its calls, and whose operator lives on: minute
 `REMEDIATOR_LONG=1` or `-m long` asks for them.
 """
 
-import os
-
 import pytest
 
 from cluster.faults.bench import Bench
 from cluster.faults.proxy import Fault
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _asked_for(request: pytest.FixtureRequest) -> None:
-    if "long" not in request.config.option.markexpr and not os.environ.get("REMEDIATOR_LONG"):
-        pytest.skip("it takes minutes; REMEDIATOR_LONG=1 or -m long asks for it")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from remediator.domain.changes import Edit, FieldPath, Patch, json_patch, void_p
 from remediator.domain.errors import AlreadyExists, Conflict, Forbidden, NotFound, Rejected
 from remediator.domain.json import Object, dig, dig_int, dig_list, dig_object, dig_text
 from remediator.domain.objects import BUILT_IN, Kind, ObjectRef, Target
+from remediator.domain.pods import pod_is_ready
 from remediator.ports import Cluster, Identity
 
 CONFIG_MAP = BUILT_IN["ConfigMap"]
@@ -424,6 +425,22 @@ class ClusterPromises:
         assert not three.truncated
         assert "kind" not in three.items[0]
 
+    async def test_pages_hold_everything_once_and_each_a_few(self, world: World) -> None:
+        for name in ("a", "b", "c", "d", "e"):
+            obj = named(f"paged-{name}", world.namespace)
+            dig_object(obj, "metadata")["labels"] = {"paged": "no" if name == "e" else "yes"}
+            await world.cluster.create(CONFIG_MAP, obj)
+
+        pages = [
+            [dig_text(obj, "metadata", "name") for obj in page]
+            async for page in world.cluster.pages(CONFIG_MAP, world.namespace, labels="paged=yes", size=3)
+        ]
+        nothing = [page async for page in world.cluster.pages(CONFIG_MAP, world.namespace, labels="paged=never")]
+
+        assert sorted(name for page in pages for name in page) == [f"paged-{name}" for name in "abcd"]
+        assert max(map(len, pages)) <= 3
+        assert [obj for page in nothing for obj in page] == []
+
     # kinds
 
     async def test_kinds_are_found_by_the_spelling_of_runbooks(self, world: World) -> None:
@@ -506,6 +523,30 @@ class ClusterPromises:
         assert told.lines == ["ADDED before", "SYNCED", "ADDED after", "MODIFIED after", "DELETED after"]
         assert all(dig_text(obj, "kind") == "Widget" for what, obj in told.events if what != "SYNCED")
         assert uid(told.events[-1][1]) == uid(made)
+
+    async def test_a_watch_with_selectors_tells_of_nothing_else(self, world: World) -> None:
+        for name, labels in (("one", {"a": "1"}), ("other", {"a": "1"}), ("third", {"a": "2"})):
+            obj = named(name, world.namespace, data={})
+            dig_object(obj, "metadata")["labels"] = {**labels}
+            await world.cluster.create(CONFIG_MAP, obj)
+        by_name, by_label = Told(), Told()
+
+        watching = [
+            asyncio.create_task(world.cluster.watch(CONFIG_MAP, world.namespace, by_name, fields="metadata.name=one")),
+            asyncio.create_task(world.cluster.watch(CONFIG_MAP, world.namespace, by_label, labels="a=1")),
+        ]
+        await until(lambda: "SYNCED" in by_name.lines and "SYNCED" in by_label.lines)
+        await world.cluster.patch(
+            ObjectRef.of("ConfigMap", world.namespace, "other"), [op("replace", "/metadata/labels/a", "2")]
+        )
+        await world.cluster.delete(ObjectRef.of("ConfigMap", world.namespace, "third"))
+        await world.cluster.delete(ObjectRef.of("ConfigMap", world.namespace, "one"))
+        await until(lambda: "DELETED one" in by_name.lines and "DELETED one" in by_label.lines)
+        for one in watching:
+            one.cancel()
+
+        assert by_name.lines == ["ADDED one", "SYNCED", "DELETED one"]
+        assert by_label.lines == ["ADDED one", "ADDED other", "SYNCED", "DELETED other", "DELETED one"]
 
     async def test_a_watch_that_its_caller_fails_ends(self, world: World) -> None:
         await world.cluster.create(WIDGET, named("one", world.namespace, spec={"size": 1}))
@@ -649,6 +690,67 @@ class ClusterPromises:
             return after is not None and uid(victim) not in {uid(pod) for pod in after}
 
         assert await world.eventually(replaced)
+
+    # evicting
+
+    async def test_an_eviction_holds_to_its_preconditions(self, world: World) -> None:
+        victim = await self._ready_pod(world)
+        ref = ObjectRef.to(victim, POD)
+
+        with pytest.raises(Conflict):
+            await world.cluster.evict(ref, uid="another")
+        assert await world.cluster.evict(ref, uid=uid(victim), dry_run=True)
+        assert not dig(await world.cluster.read(ref), "metadata", "deletionTimestamp")
+        assert await world.cluster.evict(ref, uid=uid(victim), grace_seconds=0)
+
+        async def gone() -> bool:
+            try:
+                seen = await world.cluster.read(ref)
+            except NotFound:
+                return True
+            return uid(seen) != uid(victim)
+
+        assert await world.eventually(gone)
+
+    async def test_what_is_not_there_cannot_be_evicted(self, world: World) -> None:
+        with pytest.raises(NotFound):
+            await world.cluster.evict(ObjectRef.of("Pod", world.namespace, "nothing"))
+
+    async def test_a_disruption_budget_keeps_a_ready_pod_until_it_allows(self, world: World) -> None:
+        victim = await self._ready_pod(world)
+        ref, budget = ObjectRef.to(victim, POD), ObjectRef.of("PodDisruptionBudget", world.namespace, "shop")
+        spec: Object = {"minAvailable": 2, "selector": {"matchLabels": {"app": "shop"}}}
+        await world.cluster.create(BUILT_IN["PodDisruptionBudget"], named("shop", world.namespace, spec=spec))
+
+        async def allowed(most: int) -> bool:
+            seen = await world.cluster.read(budget)
+            return dig_int(seen, "status", "observedGeneration") == generation(seen) and (
+                dig_int(seen, "status", "currentHealthy"),
+                dig_int(seen, "status", "disruptionsAllowed"),
+            ) == (2, most)
+
+        assert await world.eventually(lambda: allowed(0))
+        assert not await world.cluster.evict(ref, uid=uid(victim), dry_run=True)
+        assert not await world.cluster.evict(ref, uid=uid(victim))
+        assert uid(await world.cluster.read(ref)) == uid(victim)
+
+        await world.cluster.patch(budget, [op("replace", "/spec/minAvailable", 1)])
+        assert await world.eventually(lambda: allowed(1))
+        assert await world.cluster.evict(ref, uid=uid(victim))
+
+    async def _ready_pod(self, world: World) -> Object:
+        """One of two pods of the Deployment `shop` that serve."""
+        if not world.has_controllers:
+            pytest.skip("no pod is ready where only an API server runs")
+        await world.cluster.create(DEPLOYMENT, deployment("shop", world.namespace))
+
+        async def two() -> list[Object] | None:
+            found = await world.cluster.list(POD, world.namespace, labels="app=shop")
+            ready = [pod for pod in found.items if pod_is_ready(pod)]
+            return ready if len(ready) == 2 else None
+
+        ready: list[Object] = await world.eventually(two)
+        return ready[0]
 
 
 def fresh(prefix: str) -> str:

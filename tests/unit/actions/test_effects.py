@@ -7,16 +7,17 @@ from remediator.actions.effects import (
     Gone,
     Mark,
     Moved,
+    Protected,
     Unclear,
     Voided,
     carry_out,
     dry_run,
     void,
 )
-from remediator.domain.changes import ABSENT, DeletePods, Edit, FieldPath, Patch
+from remediator.domain.changes import ABSENT, VOID_STAMP, DeletePods, Edit, FieldPath, Patch, json_patch
 from remediator.domain.errors import Conflict, Rejected, Unavailable
 from remediator.domain.json import dig, dig_text
-from remediator.domain.objects import BUILT_IN, Target
+from remediator.domain.objects import BUILT_IN, ObjectRef, Target
 from remediator.testing import FakeCluster
 from unit.actions.world import CHECKOUT, pod_ref, pods, shop, target
 
@@ -95,6 +96,30 @@ async def test_endless_conflicts_are_handed_back() -> None:
 
     assert isinstance(effect, Contended)
     assert replicas(cluster) == 2
+
+
+async def test_what_was_decided_on_old_facts_is_not_sent_when_the_object_is_read_again() -> None:
+    cluster = shop()
+    cluster.fail_next(1, Conflict("somebody was first"), verb="patch")
+    ages = iter([False, True])
+
+    effect = await carry_out(scaled(cluster), cluster, **STEP, is_old=lambda: next(ages))
+
+    assert isinstance(effect, Contended)
+    assert replicas(cluster) == 2
+
+
+async def test_pods_that_were_chosen_on_old_facts_stay_and_a_list_that_was_begun_is_finished() -> None:
+    cluster, begun = shop(), shop()
+    ages = iter([False, True])
+
+    effect = await carry_out(deletion(cluster), cluster, **STEP, is_old=lambda: True)
+    finished = await carry_out(deletion(begun), begun, **STEP, is_old=lambda: next(ages))
+
+    assert isinstance(effect, Contended)
+    assert len(pods(cluster)) == 2
+    assert isinstance(finished, Carried)
+    assert not pods(begun)
 
 
 async def test_another_write_that_leaves_our_fields_alone_is_no_obstacle() -> None:
@@ -177,6 +202,46 @@ async def test_voiding_twice_is_voiding_once() -> None:
 
     assert await void(scaled(cluster), cluster, token="t1") == Voided()
     assert len(cluster.writes) == 1
+
+
+def a_stateful_set() -> tuple[FakeCluster, Patch]:
+    """One whose generation counts its spec and not its annotations, and a change of it."""
+    cluster, ref = shop(), ObjectRef.of("StatefulSet", CHECKOUT.namespace, "db")
+    cluster.add(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": ref.name, "namespace": ref.namespace, "annotations": {"team": "shop"}},
+            "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "db"}}},
+        }
+    )
+    uid = dig_text(cluster.get(ref), "metadata", "uid")
+    return cluster, Patch(Target(ref, uid), (Edit(REPLICAS, 2, 3),), "scale to 3")
+
+
+@pytest.mark.parametrize("after", [{VOID_STAMP: "another"}, {}], ids=["overwritten", "taken off"])
+async def test_what_was_voided_never_happens_where_the_generation_does_not_tell_of_it(after: dict[str, str]) -> None:
+    cluster, change = a_stateful_set()
+    ref = change.target.ref
+    mark = Mark.of(cluster.get(ref))
+    await void(change, cluster, token="t1")
+    cluster.change(ref, lambda obj: obj["metadata"].update(annotations={"team": "shop", **after}))
+
+    effect = await carry_out(change, cluster, **STEP, mark=mark)
+
+    assert isinstance(effect, Contended), "its spec was not written, so it may be intended anew"
+    assert dig(cluster.get(ref), "spec", "replicas") == 2
+
+
+async def test_a_change_on_its_way_does_not_land_after_a_void_that_was_taken_off() -> None:
+    cluster, change = a_stateful_set()
+    ref = change.target.ref
+    operations = json_patch(change, cluster.get(ref), run="shop/r", token="t1")
+    await void(change, cluster, token="t1")
+    cluster.change(ref, lambda obj: obj["metadata"].update(annotations={"team": "shop"}))
+
+    with pytest.raises(Conflict):
+        await cluster.patch(ref, operations)
 
 
 async def test_an_older_void_does_not_stop_a_later_step() -> None:
@@ -305,4 +370,4 @@ async def test_a_dry_run_does_not_show_secrets() -> None:
 
 
 def test_effects_are_told_apart_by_type() -> None:
-    assert effects.Effect.__args__ == (Carried, Voided, Gone, Moved, Unclear, Contended)
+    assert effects.Effect.__args__ == (Carried, Voided, Gone, Moved, Unclear, Contended, Protected)

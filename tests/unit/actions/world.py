@@ -6,7 +6,7 @@ from typing import Any
 from remediator.actions.base import Reader
 from remediator.domain.json import Object, dig_text
 from remediator.domain.objects import BUILT_IN, ObjectRef, Target
-from remediator.testing import NOON, FakeCluster, FakeMetrics
+from remediator.testing import NOON, FakeCluster, FakeMetrics, FakeWeb
 
 CHECKOUT = ObjectRef("apps", "Deployment", "shop", "checkout")
 LEDGER = ObjectRef("apps", "StatefulSet", "shop", "ledger")
@@ -54,9 +54,21 @@ def target(cluster: FakeCluster, ref: ObjectRef = CHECKOUT) -> Target:
     return Target(ref, dig_text(cluster.get(ref), "metadata", "uid"))
 
 
-def reader(cluster: FakeCluster, ref: ObjectRef | Target = CHECKOUT, metrics: FakeMetrics | None = None) -> Reader:
+def reader(
+    cluster: FakeCluster,
+    ref: ObjectRef | Target = CHECKOUT,
+    metrics: FakeMetrics | None = None,
+    web: FakeWeb | None = None,
+) -> Reader:
     about = ref if isinstance(ref, Target) else target(cluster, ref)
-    return Reader(cluster=cluster, metrics=metrics or FakeMetrics(), target=about, now=NOON, namespace="shop")
+    return Reader(
+        cluster=cluster,
+        metrics=metrics or FakeMetrics(),
+        web=web or FakeWeb(),
+        target=about,
+        now=NOON,
+        namespace="shop",
+    )
 
 
 def pods(cluster: FakeCluster, app: str = "checkout") -> list[Object]:

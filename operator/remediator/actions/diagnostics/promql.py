@@ -20,8 +20,9 @@ class PromqlParameters(Parameters):
     """An instant query."""
 
     query: Annotated[str, Field(min_length=1, max_length=2048)] = Field(
-        description="PromQL; may hold `${…}`. It is sent as it is written and sees whatever the endpoint shows: name "
-        "an endpoint in `remediator-endpoints` that may be seen by all who write policies."
+        description="PromQL; may hold `${…}`. Outside of the operator's namespace it sees the series of its own "
+        "namespace alone: `namespace=…` is put into every selector, and a query that names another namespace, or "
+        "that cannot be confined, is not answered (`known` is false)."
     )
     endpoint: ReceiverName = Field(
         default="prometheus", description="A name in the ConfigMap `remediator-endpoints`; default: prometheus."
@@ -56,6 +57,7 @@ class Promql:
         summary="Ask Prometheus one question about now.",
         parameters=PromqlParameters,
         output=PromqlOutput,
+        queries=("query",),
     )
 
     async def read(self, params: PromqlParameters, reader: Reader) -> Reading:

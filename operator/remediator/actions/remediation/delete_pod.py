@@ -44,7 +44,7 @@ class DeletePod:
         summary="Delete one pod, pinned by its UID, that its controller makes again.",
         parameters=DeletePodParameters,
         permissions=(
-            Permission("", "pods", ("delete", "get", "list")),
+            Permission("", "pods", ("delete", "get", "list", "patch")),  # patch: a void is written to the pod
             Permission("apps", "daemonsets", ("get",)),
             Permission("apps", "deployments", ("get",)),
             Permission("apps", "replicasets", ("get", "list")),

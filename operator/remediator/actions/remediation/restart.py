@@ -43,6 +43,7 @@ class Restart:
         ),
         targets=WORKLOADS,
         replaces_pods=True,
+        waits_for_rollout=True,
     )
 
     async def plan(

@@ -9,6 +9,7 @@ and what to write instead.
 import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from cel_expr_python import cel
@@ -44,6 +45,8 @@ from remediator.domain.json import JSON
 
 SECRET_REF: Final = "secretRef"  # noqa: S105 - the name of a type
 _MAX_TEMPLATE: Final = 16_384
+_MOST_PARTS: Final = 100
+"""Each is compiled, which takes a millisecond or so."""
 _DEEPEST_TREE: Final = 64
 
 _NAMED: Final = frozenset({"diagnosis", "latest", "steps", "params", "variables"})
@@ -175,9 +178,16 @@ class Checker:
         if len(text) > _MAX_TEMPLATE:
             raise whole.refused(0, f"a text of at most {_MAX_TEMPLATE:,} characters, this one has {len(text):,}")
         try:
-            parts = list(templates.split(text))
+            text.encode()
+        except UnicodeEncodeError:
+            raise whole.refused(0, "the text is not valid Unicode") from None
+        try:
+            # of what has too many no more is read than shows it
+            parts = list(islice(templates.split(text), 2 * _MOST_PARTS + 2))
         except templates.Unbalanced as error:
             raise whole.refused(error.offset, "'${' is not closed; write '$${' for the two characters") from None
+        if sum(is_expression for _, _, is_expression in parts) > _MOST_PARTS:
+            raise whole.refused(0, f"a text holds at most {_MOST_PARTS} expressions")
         alone = len(parts) == 1
         compiled: list[str | Expression] = []
         for part, offset, is_expression in parts:

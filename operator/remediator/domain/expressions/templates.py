@@ -74,13 +74,13 @@ def split(text: str) -> Iterator[tuple[str, int, bool]]:
 
 
 def _end_of_part(text: str, opening: int) -> int:
-    position, depth = opening + len(OPENING), 0
-    while position < len(text):
-        lexeme = _LEXEME.match(text, position).group()
+    depth = 0
+    # one pass: each further match from the start would read all of the text again
+    for found in _LEXEME.finditer(text, opening + len(OPENING)):
+        lexeme = found.group()
         if lexeme == "}" and depth == 0:
-            return position
+            return int(found.start())
         depth += {"{": 1, "}": -1}.get(lexeme, 0)
-        position += len(lexeme)
     raise Unbalanced(opening)
 
 

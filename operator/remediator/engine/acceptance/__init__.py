@@ -11,10 +11,12 @@ from remediator.engine.acceptance.accepted import (
     Actions,
     ActionUse,
     CompiledCheck,
+    CompiledInhibition,
     CompiledRemedy,
     CompiledStep,
     CompiledTarget,
 )
+from remediator.engine.acceptance.confinement import confinement_problems
 from remediator.engine.acceptance.guardrails import accept_guardrail
 from remediator.engine.acceptance.policies import accept_policy
 from remediator.engine.acceptance.runbooks import accept_runbook
@@ -26,11 +28,13 @@ __all__ = [
     "ActionUse",
     "Actions",
     "CompiledCheck",
+    "CompiledInhibition",
     "CompiledRemedy",
     "CompiledStep",
     "CompiledTarget",
     "accept_guardrail",
     "accept_policy",
     "accept_runbook",
+    "confinement_problems",
     "is_shared",
 ]

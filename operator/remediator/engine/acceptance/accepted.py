@@ -5,17 +5,18 @@ They are immutable and know nothing of the cluster. A Runbook is accepted again 
 that a run has frozen, so nothing in here may depend on when it was read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from remediator.domain.actions import ActionClass, ActionInfo, Output, Parameters
-from remediator.domain.expressions import Expression, Known, Missing, Rendering, Template, Unknown, Values
+from remediator.domain.expressions import Expression, Known, Missing, Rendering, Scope, Template, Unknown, Values
 from remediator.domain.json import Object
-from remediator.domain.matching import Matcher
+from remediator.domain.matching import Matcher, Operator
 from remediator.domain.names import is_object_name
 from remediator.domain.objects import ObjectRef
-from remediator.domain.policies import AlertPolicySpec
+from remediator.domain.policies import AlertPolicySpec, Inhibition
+from remediator.domain.questions import Question
 from remediator.domain.runbooks import Check, IfNotHelped, Remedy, RunbookSpec, Step, Wait
 from remediator.domain.runs import RunTarget
 from remediator.engine.kinds import EXTERNAL, kind_objection
@@ -108,7 +109,7 @@ class CompiledTarget:
 
 @dataclass(frozen=True)
 class CompiledStep:
-    """One use of an action, or a wait; `info` is None for a wait."""
+    """One use of an action, a wait or a question to people; `info` is None for the last two."""
 
     step: Step
     path: str
@@ -122,6 +123,7 @@ class CompiledStep:
     target: CompiledTarget | None = None
     wait: Wait | None = None
     until: Expression | None = None
+    question: Question | None = None
 
     @property
     def name(self) -> str:
@@ -198,6 +200,8 @@ class AcceptedRunbook:
     remedies: tuple[CompiledRemedy, ...]
     otherwise: tuple[CompiledStep, ...]
     finally_: tuple[CompiledStep, ...]
+    scope: Scope = field(default_factory=Scope)
+    """What its expressions can name; those of a policy's inhibitions as well."""
     warnings: tuple[str, ...] = ()
     """What could not be checked and will show only when it runs."""
 
@@ -238,6 +242,25 @@ class AcceptedRunbook:
 
 
 @dataclass(frozen=True)
+class CompiledInhibition:
+    """Alerts that hold a policy's runs while they fire."""
+
+    inhibition: Inhibition
+    matchers: tuple[Matcher, ...]
+    when: Expression | None = None
+
+    @property
+    def question(self) -> Mapping[str, str]:
+        """The labels that an inhibiting alert has for certain, by which its source is asked for it."""
+        return {one.name: one.value for one in self.matchers if one.operator is Operator.EQUAL and one.value}
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The diagnostics that its condition wants to have read again."""
+        return read_again(self.when)
+
+
+@dataclass(frozen=True)
 class AcceptedPolicy:
     """An AlertPolicy that may start runs."""
 
@@ -252,6 +275,7 @@ class AcceptedPolicy:
     """The values of all parameters, the Runbook's defaults included."""
     when: Expression | None = None
     target: CompiledTarget | None = None
+    inhibitions: tuple[CompiledInhibition, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 from remediator.domain.actions import ActionClass
 from remediator.domain.errors import InvalidManifest, Problem
+from remediator.domain.freezes import mistakes
 from remediator.domain.guardrails import Guardrail, GuardrailSpec, LabelSelector
+from remediator.domain.hosts import objection_to_pattern
 from remediator.domain.json import JSON
-from remediator.domain.policies import Mode
 from remediator.engine.acceptance.accepted import Actions
+from remediator.engine.acceptance.consent import approval_problems
 from remediator.engine.manifests import join, nearest, parsed
 
 
@@ -20,7 +22,7 @@ def accept_guardrail(name: str, spec: JSON, actions: Actions) -> tuple[Guardrail
     The Guardrail, and every problem with its path.
 
     Where its shape or its selector is wrong the Guardrail has no spec, and nothing is allowed
-    anywhere. A field that this version cannot honour keeps everything it selects from being changed.
+    anywhere. A freeze that is not understood is active.
     """
     try:
         read = parsed(GuardrailSpec, spec, "spec")
@@ -52,11 +54,14 @@ def _problems(spec: GuardrailSpec, actions: Actions) -> Iterator[Problem]:
             yield Problem(path, f"{action} changes nothing and needs no permission: remove it")
         else:
             yield Problem(path, f"there is no action {action} that changes something{nearest(action, changes)}")
-    for field in spec.not_yet_honoured:
-        message = "this version cannot honour it, so nothing that it selects is changed: remove it"
-        yield Problem(f"spec.{field}", message)
-    if spec.max_mode is Mode.APPROVE:
-        message = (
-            "this version cannot ask for approval, so nothing that it selects is changed: write DryRun or Automatic"
-        )
-        yield Problem("spec.maxMode", message)
+    for index, host in enumerate(spec.hosts or []):
+        objection = objection_to_pattern(host)
+        if objection:
+            yield Problem(f"spec.hosts[{index}]", objection)
+    yield from approval_problems(spec.approval, "spec")
+    for index, freeze in enumerate(spec.freeze):
+        at = f"spec.freeze[{index}]"
+        for wrong in mistakes(freeze):
+            yield Problem(f"{at}.{wrong.field}" if wrong.field else at, f"{wrong.message}; until then it is active")
+    if spec.storm is not None and not spec.storm.within:
+        yield Problem("spec.storm.within", "in no time there is no storm: write more than 0s, such as 5m")

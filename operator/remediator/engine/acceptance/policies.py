@@ -1,27 +1,21 @@
-"""
-An AlertPolicy that may start runs, or everything that keeps it from that.
+"""An AlertPolicy that may start runs, or everything that keeps it from that."""
 
-A wish for caution that this version cannot honour is refused where it would matter, in the mode
-Automatic: dropping it in silence would be worse than not starting at all.
-"""
-
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from remediator.domain.errors import InvalidManifest, Problem
 from remediator.domain.expressions import Checker, Place, Scope, Template
 from remediator.domain.json import JSON, Object
 from remediator.domain.matching import Matcher, parse_matchers
 from remediator.domain.policies import MAX_POLICY_NAME, AlertPolicySpec, Mode, TargetRule
-from remediator.engine.acceptance.accepted import AcceptedPolicy, AcceptedRunbook, CompiledTarget
+from remediator.engine.acceptance.accepted import AcceptedPolicy, AcceptedRunbook, CompiledInhibition, CompiledTarget
+from remediator.engine.acceptance.confinement import confinement_problems
+from remediator.engine.acceptance.consent import approval_problems
 from remediator.engine.acceptance.sharing import is_shared
 from remediator.engine.acceptance.writing import Writing, told
 from remediator.engine.kinds import is_cluster_scoped, kind_objection
 from remediator.engine.manifests import OPENING, join, one_of, parsed
 from remediator.engine.parameters import resolve
-
-NOT_HONOURED: Final = "this version cannot honour it: remove it, or keep the mode at DryRun"
-_UNDONE: Final = "this version does not honour it; nothing is changed in the mode {mode}, so it is not missed yet"
 
 
 def accept_policy(
@@ -50,14 +44,17 @@ def accept_policy(
         read = parsed(AlertPolicySpec, spec, "spec")
     except InvalidManifest as error:
         raise InvalidManifest([*found, *error.problems]) from None
-    matchers = _matchers(read, found)
+    matchers = _matchers(read.matchers, "spec.matchers", found)
     found.extend(_mode_problems(read, namespace == operator_namespace, can_ask))
-    found.extend(_dropped(read))
+    found.extend(approval_problems(read.approval, "spec"))
     found.extend(_runbook_problems(read, namespace, runbook, runbook_problem))
+    if runbook is not None and namespace != operator_namespace:
+        found.extend(confinement_problems(runbook, namespace, "spec.runbookRef"))
     parameters = _parameters(read, runbook, found)
     writing = Writing(_checker(runbook))
     when = writing.expression(read.when, Place.POLICY_WHEN, "spec.when")
     target = _target(read.target, runbook, namespace, operator_namespace, writing)
+    inhibitions = _inhibitions(read, runbook, can_ask, writing)
     found.extend(writing.problems)
     if found or runbook is None:
         raise InvalidManifest(dict.fromkeys(found))
@@ -72,7 +69,8 @@ def accept_policy(
         parameters=parameters,
         when=when,
         target=target,
-        warnings=told([*_postponed(read), *writing.warnings]),
+        inhibitions=inhibitions,
+        warnings=told(writing.warnings),
     )
 
 
@@ -84,56 +82,52 @@ def _name_problems(name: str) -> Iterator[Problem]:
         yield Problem("metadata.name", message)
 
 
-def _matchers(spec: AlertPolicySpec, found: list[Problem]) -> tuple[Matcher, ...]:
+def _matchers(texts: Sequence[str], path: str, found: list[Problem]) -> tuple[Matcher, ...]:
     matchers: list[Matcher] = []
-    for index, text in enumerate(spec.matchers):
+    for index, text in enumerate(texts):
         try:
             matchers.extend(parse_matchers(text))
         except ValueError as error:
-            found.append(Problem(f"spec.matchers[{index}]", str(error)))
+            found.append(Problem(f"{path}[{index}]", str(error)))
     return tuple(matchers)
 
 
+def _inhibitions(
+    spec: AlertPolicySpec, runbook: AcceptedRunbook | None, can_ask: bool, writing: Writing
+) -> tuple[CompiledInhibition, ...]:
+    """Each with its condition compiled, which may name what the Runbook reads."""
+    if spec.inhibited_by and not can_ask:
+        message = (
+            "neither Alertmanager nor Prometheus is configured, so nobody can be asked whether such an alert fires"
+        )
+        writing.problem("spec.inhibitedBy", message)
+    if runbook is not None and any(one.when is not None for one in spec.inhibited_by):
+        writing = replace(writing, checker=Checker(runbook.scope))
+    compiled = []
+    for index, one in enumerate(spec.inhibited_by):
+        path = f"spec.inhibitedBy[{index}]"
+        matchers = _matchers(one.matchers, f"{path}.matchers", writing.problems)
+        if matchers and all(matcher.matches({}) for matcher in matchers):
+            writing.problem(f"{path}.matchers", "every alert would hold the policy's runs: match some label's value")
+        when = writing.expression(one.when, Place.INHIBITED_WHEN, f"{path}.when")
+        compiled.append(CompiledInhibition(one, matchers, when))
+    return tuple(compiled)
+
+
 def _mode_problems(spec: AlertPolicySpec, is_operators: bool, can_ask: bool) -> Iterator[Problem]:
-    if spec.mode is Mode.APPROVE:
-        message = "this version cannot ask for approval: write DryRun to see what would be done, or Automatic to do it"
-        yield Problem("spec.mode", message)
-    if spec.service_account_name is None and spec.mode is Mode.AUTOMATIC:
-        message = "Automatic needs the account that reads and changes: name it, or write `mode: DryRun`"
+    acts = spec.mode.rank >= Mode.APPROVE.rank
+    if spec.service_account_name is None and acts:
+        message = f"{spec.mode} needs the account that reads and changes: name it, or write `mode: DryRun`"
         yield Problem("spec.serviceAccountName", message)
     elif spec.service_account_name is None and not is_operators:
         message = "outside of the operator's namespace an account is needed even to read: name a ServiceAccount of this namespace"
         yield Problem("spec.serviceAccountName", message)
-    if spec.mode is Mode.AUTOMATIC and spec.fresh_for is None and not can_ask:
+    if acts and spec.fresh_for is None and not can_ask:
         message = (
             "neither Alertmanager nor Prometheus is configured, so nobody can be asked whether the alert still fires: "
             "write how old the last notification may be, such as 5m, or configure one of them"
         )
         yield Problem("spec.freshFor", message)
-
-
-def _wishes(spec: AlertPolicySpec) -> Iterator[str]:
-    """The fields that ask for more caution than this version has."""
-    if spec.approval is not None:
-        yield "spec.approval"
-    for key, value in (
-        ("perHour", spec.limits.per_hour),
-        ("concurrent", spec.limits.concurrent),
-        ("maxUnavailable", spec.limits.max_unavailable),
-    ):
-        if value is not None:
-            yield f"spec.limits.{key}"
-    if spec.inhibited_by:
-        yield "spec.inhibitedBy"
-
-
-def _dropped(spec: AlertPolicySpec) -> Iterator[Problem]:
-    if spec.mode.rank > Mode.DRY_RUN.rank:
-        yield from (Problem(path, NOT_HONOURED) for path in _wishes(spec))
-
-
-def _postponed(spec: AlertPolicySpec) -> Iterator[str]:
-    yield from (f"{path}: {_UNDONE.format(mode=spec.mode)}" for path in _wishes(spec))
 
 
 def _runbook_problems(

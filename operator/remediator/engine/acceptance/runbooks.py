@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from remediator.domain.errors import InvalidExpression, InvalidManifest, Problem
 from remediator.domain.expressions import RESERVED, Checker, Place, Scope
 from remediator.domain.json import JSON, Object
+from remediator.domain.questions import Answered
 from remediator.domain.runbooks import AlertResolvedCheck, Check, IfNotHelped, Remedy, RolloutCheck, RunbookSpec, Step
 from remediator.engine.acceptance.accepted import (
     AcceptedRunbook,
@@ -24,11 +25,12 @@ from remediator.engine.acceptance.accepted import (
     CompiledRemedy,
     CompiledStep,
 )
+from remediator.engine.acceptance.consent import approval_problems
 from remediator.engine.acceptance.names import name_problems
 from remediator.engine.acceptance.sharing import sharing_problems
 from remediator.engine.acceptance.steps import compiled_step, in_waves
 from remediator.engine.acceptance.uses import Used, Where, used
-from remediator.engine.acceptance.writing import NO_APPROVAL, SHORTEST_PACE, Writing, told
+from remediator.engine.acceptance.writing import SHORTEST_PACE, Writing, told
 from remediator.engine.kinds import kind_objection
 from remediator.engine.manifests import join, one_of, parsed
 from remediator.engine.parameters import declaration_problems
@@ -71,6 +73,7 @@ def accept_runbook(
         remedies=remedies,
         otherwise=otherwise,
         finally_=finally_,
+        scope=_scope(read, uses, actions),
         warnings=told([*_unreachable(read), *writing.warnings]),
     )
 
@@ -108,8 +111,10 @@ def _declarations(spec: RunbookSpec) -> Iterator[Problem]:
     yield from sharing_problems(spec.shared_with)
     yield from declaration_problems(spec.parameters, "spec.parameters")
     for index, remedy in enumerate(spec.remedies):
-        if remedy.approval is not None:
-            yield Problem(f"spec.remedies[{index}].approval", NO_APPROVAL)
+        yield from approval_problems(remedy.approval, f"spec.remedies[{index}]")
+        if remedy.approval is not None and not remedy.steps:
+            message = "a remedy that concludes changes nothing, so there is nothing to approve: remove it"
+            yield Problem(f"spec.remedies[{index}].approval", message)
 
 
 class _Uses:
@@ -143,20 +148,25 @@ def _writing(spec: RunbookSpec, uses: _Uses, actions: Actions, found: list[Probl
     unusable = list(name_problems(spec))
     if unusable or RESERVED.intersection(parameter.name for parameter in spec.parameters):
         raise InvalidManifest(dict.fromkeys([*found, *unusable]))
-    scope = Scope(
+    try:
+        return Writing(Checker(_scope(spec, uses, actions)))
+    except InvalidExpression as error:
+        raise InvalidManifest(dict.fromkeys([*found, *error.problems])) from None
+
+
+def _scope(spec: RunbookSpec, uses: _Uses, actions: Actions) -> Scope:
+    return Scope(
         parameters={parameter.name: str(parameter.type) for parameter in spec.parameters},
         diagnostics={one.step.name: _output(one, actions) for one in uses.diagnose},
         steps={one.step.name: _output(one, actions) for one in uses.steps},
         variables={variable.name: variable.expression for variable in spec.variables},
         for_each=frozenset(one.step.name for one in uses.diagnose if one.step.for_each is not None),
     )
-    try:
-        return Writing(Checker(scope))
-    except InvalidExpression as error:
-        raise InvalidManifest(dict.fromkeys([*found, *error.problems])) from None
 
 
 def _output(one: Used, actions: Actions) -> type[BaseModel] | None:
+    if one.question is not None:
+        return Answered
     if one.info is None or one.parameters is None or not one.info.reads:
         return None
     return actions.output_model(one.info.name, one.parameters, one.targets)

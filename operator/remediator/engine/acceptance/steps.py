@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from remediator.domain.actions import ActionClass
 from remediator.domain.errors import Problem
 from remediator.domain.expressions import Expression, Place, Rendering, Result, Template
+from remediator.domain.questions import Question
 from remediator.domain.runbooks import WAIT, StepTarget
 from remediator.engine.acceptance.accepted import ActionUse, CompiledStep, CompiledTarget
 from remediator.engine.acceptance.uses import Used, Where
@@ -26,6 +27,9 @@ def compiled_step(used: Used, where: Where, writing: Writing, earlier: Collectio
             return CompiledStep(step, path)  # what `item` is cannot be known, so the rest would be noise
         writing = writing.within(for_each)
     parameters = _parameters(used, where, writing, earlier)
+    when = writing.expression(step.when, _CONDITIONS.get(where, Place.STEP_WHEN), join(path, "when"), earlier=earlier)
+    if used.question is not None and where is Where.DIAGNOSE and when is not None:
+        _refuse_what_is_read(when.names, join(path, "when"), writing)
     return CompiledStep(
         step=step,
         path=path,
@@ -33,12 +37,11 @@ def compiled_step(used: Used, where: Where, writing: Writing, earlier: Collectio
         parameters=parameters,
         targets=used.targets,
         use=_use(used),
-        when=writing.expression(
-            step.when, _CONDITIONS.get(where, Place.STEP_WHEN), join(path, "when"), earlier=earlier
-        ),
+        when=when,
         for_each=for_each,
         target=compiled_target(step.target, _LISTS.get(where, Place.MESSAGE), path, writing, earlier),
         wait=used.wait,
+        question=used.question,
         until=_until(used, writing, earlier),
     )
 
@@ -95,6 +98,8 @@ def _circle(diagnostics: Sequence[CompiledStep], wanted: dict[str, frozenset[str
 def _parameters(used: Used, where: Where, writing: Writing, earlier: Collection[str] | None) -> Rendering:
     if used.step.action == WAIT:
         return Rendering(dict(used.step.parameters))  # its `until` is an expression, not a template
+    if used.question is not None:
+        return _question(used, used.question, where, writing, earlier)
     is_message = used.info is not None and used.info.cls is ActionClass.MESSAGE
     place = Place.MESSAGE if is_message else _LISTS.get(where, Place.MESSAGE)
     path = join(used.path, used.step.action)
@@ -102,6 +107,24 @@ def _parameters(used: Used, where: Where, writing: Writing, earlier: Collection[
     if not is_message:
         _refuse_wrong_types(used, rendering, writing)
     return rendering
+
+
+def _question(
+    used: Used, question: Question, where: Where, writing: Writing, earlier: Collection[str] | None
+) -> Rendering:
+    place = Place.DIAGNOSE if where is Where.DIAGNOSE else Place.MESSAGE
+    path = join(used.path, used.step.action)
+    made = writing.tree({"text": question.text}, place, path, earlier=earlier)
+    if where is Where.DIAGNOSE:
+        _refuse_what_is_read(made.names, path, writing)
+    return made
+
+
+def _refuse_what_is_read(names: Collection[str], path: str, writing: Writing) -> None:
+    """Note what a question before the diagnosis cannot know."""
+    read = sorted(name for name in names if name.startswith(("diagnosis.", "variables.")))
+    if read:
+        writing.problem(path, f"people are asked before anything is read, so {read[0]} is not known: leave it out")
 
 
 def _refuse_wrong_types(used: Used, parameters: Rendering, writing: Writing) -> None:

@@ -12,10 +12,6 @@ from remediator.domain.json import JSON
 SHORTEST_PACE: Final = timedelta(seconds=1)
 MAX_WARNINGS: Final = 10
 
-NO_APPROVAL: Final = (
-    "this version cannot ask for approval: remove it, and leave the policy's mode at DryRun where a person shall decide"
-)
-
 _TEXT: Final = ("STRING", "DYN")
 _WHOLE: Final = ("INT", "UINT", "DYN")
 _SPOKEN: Final = {"INT": "a whole number", "UINT": "a whole number", "DOUBLE": "a number", "BOOL": "true or false"}

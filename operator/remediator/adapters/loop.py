@@ -1,0 +1,49 @@
+"""
+An event loop whose turns are timed.
+
+A turn is everything between two waits for something to happen: what comes meanwhile waits for its end.
+Whoever sleeps and looks how late it wakes sees a long turn only if it happens to end then; here every
+one of them is seen, for the price of two looks at a clock.
+"""
+
+import asyncio
+import selectors
+import time
+from collections.abc import Callable
+from typing import Final
+
+LONG_SECONDS: Final = 0.01
+"""Shorter turns are not told of: there are thousands of them in a second."""
+
+Told = Callable[[float], None]
+
+
+def _nobody(seconds: float) -> None:
+    """Nobody wants to know."""
+
+
+class Turns:
+    """Tells of every long turn of the loops that it makes."""
+
+    def __init__(self) -> None:
+        self.told: Told = _nobody
+        """Called with the seconds of a long turn, at its end."""
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """A new event loop."""
+        return asyncio.SelectorEventLoop(_TimedSelector(self))
+
+
+class _TimedSelector(selectors.DefaultSelector):
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns = turns
+        self._began = time.perf_counter()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        took = time.perf_counter() - self._began
+        if took > LONG_SECONDS:
+            self._turns.told(took)
+        ready = super().select(timeout)
+        self._began = time.perf_counter()
+        return ready

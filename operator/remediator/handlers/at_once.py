@@ -1,0 +1,35 @@
+"""Many things of one kind, a few of them at a time."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
+
+from remediator.domain.errors import RemediatorError, Unavailable
+
+T = TypeVar("T")
+
+
+async def all_of(work: Iterable[Awaitable[T]], at_once: int) -> list[T]:
+    """
+    All results in order, or the first failure after all have ended: one that fails holds no other up.
+
+    Others may use the loop between any two of them, also where none waits for anything. What was not begun
+    when this is cancelled is not begun. Raises Unavailable for whatever the cluster answered; anything else
+    is a mistake of ours.
+    """
+    waiting = enumerate(work)
+    ended: dict[int, T | BaseException] = {}
+
+    async def work_off() -> None:
+        for place, one in waiting:
+            [ended[place]] = await asyncio.gather(one, return_exceptions=True)
+
+    await asyncio.gather(*(work_off() for _ in range(at_once)))
+    failures = [one for one in ended.values() if isinstance(one, BaseException)]
+    for failure in failures:
+        if not isinstance(failure, RemediatorError):
+            raise failure
+    if failures:
+        raise Unavailable(str(failures[0])) from failures[0]
+    results = (ended[place] for place in range(len(ended)))
+    return [one for one in results if not isinstance(one, BaseException)]
