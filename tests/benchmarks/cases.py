@@ -74,6 +74,13 @@ def compared(load: Load) -> Callable[[Ground, Template, str], Found]:
     return measure
 
 
+def at_a_tenth(ground: Ground, template: Template, mark: str) -> Found:
+    """A minute at a tenth of the rate that the floor makes here at most: 20 a second where that is 200."""
+    most = floor_round(ground, Load(200), template, f"{mark}r").per_second
+    load = Load(count=max(int(60 * most / 10), 20), per_second=most / 10)
+    return {"mostOfTheFloor": most, "alertsASecond": load.per_second, **compared(load)(ground, template, mark)}
+
+
 CALLS = (
     Target("writes from webhook to change", "operator.callsToChange.writes", BELOW, 4.0),
     Target("writes to the end", "operator.callsToEnd.writes", BELOW, 6.0),
@@ -113,6 +120,13 @@ CASES = (
         "20 alerts a second for a minute",
         1,
         compared(Load(1_200, per_second=20)),
+        (*LATENCY, *CALLS, *SOUND, *STALLS),
+    ),
+    Case(
+        "tenth",
+        "a minute of alerts at a tenth of the floor's greatest rate",
+        1,
+        at_a_tenth,
         (*LATENCY, *CALLS, *SOUND, *STALLS),
     ),
     Case("burst-200", "200 alerts at once", 3, compared(Load(200)), (*RATE, *CALLS, *SOUND, *STALLS)),
