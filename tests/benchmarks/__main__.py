@@ -13,6 +13,7 @@ Progress is told on standard error; the whole result, each round of it too, is w
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -69,6 +70,8 @@ def main() -> int:
     asked = parser.parse_args()
     if unknown := set(asked.cases) - set(names):
         parser.error(f"no case is called {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    for asked_to_end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked_to_end, signal.default_int_handler)
     wanted = [case for case in CASES if case.name in asked.cases or (not asked.cases and case.name != "smoke")]
     try:
         found = measured(wanted, asked.repeats)

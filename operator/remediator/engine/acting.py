@@ -5,10 +5,10 @@ A run acts from the moment at which it takes its locks until it has ended, or ha
 The same question is asked by the guards before a change, and by the shell that wakes those who wait.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 from remediator.domain.guardrails import Fence, MergedLimits, Said
@@ -22,6 +22,9 @@ LOOK_AGAIN: Final = timedelta(minutes=5)
 """A run that waits for room is woken when there is some; this is for the case that a limit was raised."""
 
 SEVERITIES: Final = ("critical", "error", "warning", "info")
+
+Load = tuple[str, frozenset[tuple[str, int]], int]
+"""Of which policy; how many objects in which namespace; how many nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,41 @@ def bounds_of(policy: AcceptedPolicy | None, fence: Fence | None) -> Bounds | No
     return Bounds(limits.concurrent, fence.limits)
 
 
-def policy_has_room(actor: Actor, others: Iterable[Actor], concurrent: int, now: datetime) -> Verdict:
-    """Whether one more run of the policy may act; what a person asked for is no policy's."""
-    acting = sum(1 for other in others if actor.policy and other.policy == actor.policy)
+class Occupied:
+    """What runs that act take of every limit: counted once, asked about many."""
+
+    def __init__(self, actors: Iterable[Actor] = ()) -> None:
+        self.objects: set[ObjectRef] = set()
+        self._policies: Counter[str] = Counter()
+        self._namespaces: Counter[str] = Counter()
+        self._nodes = 0
+        for actor in actors:
+            self.add(actor)
+
+    def add(self, actor: Actor) -> None:
+        """The actor acts, too."""
+        self._policies[actor.policy] += 1
+        for ref in actor.objects - self.objects:
+            self.objects.add(ref)
+            self._namespaces[ref.namespace] += 1
+            self._nodes += _is_node(ref)
+
+    def of_policy(self, policy: str) -> int:
+        """How many runs of the policy act; what a person asked for is no policy's."""
+        return self._policies[policy] if policy else 0
+
+    def in_namespace(self, namespace: str) -> int:
+        """How many objects there are worked on."""
+        return self._namespaces[namespace]
+
+    @property
+    def nodes(self) -> int:
+        return self._nodes
+
+
+def policy_has_room(actor: Actor, occupied: Occupied, concurrent: int, now: datetime) -> Verdict:
+    """Whether one more run of the policy may act."""
+    acting = occupied.of_policy(actor.policy)
     if acting < concurrent:
         return Allow()
     runs = "1 run acts" if acting == 1 else f"{acting} runs act"
@@ -79,29 +114,34 @@ def policy_has_room(actor: Actor, others: Iterable[Actor], concurrent: int, now:
     return Wait(Reason.BUDGET_SPENT, message, now + LOOK_AGAIN)
 
 
-def fence_has_room(actor: Actor, others: Iterable[Actor], limits: MergedLimits, now: datetime) -> Verdict:
+def fence_has_room(actor: Actor, occupied: Occupied, limits: MergedLimits, now: datetime) -> Verdict:
     """Whether its objects may be worked on beside those of the others; a plan that alone is too much never may."""
-    theirs = {ref for other in others for ref in other.objects}
-    for most, what, counts in _counted(actor, limits):
-        mine = {ref for ref in actor.objects if counts(ref)}
-        before = {ref for ref in theirs if counts(ref)}
+    for most, what, mine, before in _counted(actor, occupied, limits):
         if len(mine) > most.value:
             message = f"the plan works on {len(mine)} {what}, and Guardrail {most.by} allows {most.value} at once"
             return Deny(Reason.BLAST_RADIUS, message)
-        if mine and len(mine | before) > most.value:
-            message = f"other runs work on {len(before)} {what}, and Guardrail {most.by} allows {most.value} at once"
+        if mine and before + len(mine - occupied.objects) > most.value:
+            message = f"other runs work on {before} {what}, and Guardrail {most.by} allows {most.value} at once"
             return Wait(Reason.BLAST_RADIUS, message, now + LOOK_AGAIN)
     return Allow()
 
 
-def has_room(actor: Actor, others: Sequence[Actor], bounds: Bounds, now: datetime) -> bool:
-    """Whether it may act beside the others, none of which works on any of its objects."""
-    verdicts = (
-        policy_has_room(actor, others, bounds.concurrent, now),
-        fence_has_room(actor, others, bounds.fence, now),
+def is_free(actor: Actor, occupied: Occupied) -> bool:
+    """Whether none of those that act works on any of its objects."""
+    return actor.objects.isdisjoint(occupied.objects)
+
+
+def is_within(actor: Actor, occupied: Occupied, bounds: Bounds, now: datetime) -> bool:
+    """Whether the limits let it act, too."""
+    return isinstance(policy_has_room(actor, occupied, bounds.concurrent, now), Allow) and isinstance(
+        fence_has_room(actor, occupied, bounds.fence, now), Allow
     )
-    free = all(actor.objects.isdisjoint(other.objects) for other in others)
-    return free and all(isinstance(verdict, Allow) for verdict in verdicts)
+
+
+def load_of(actor: Actor) -> Load:
+    """What it takes of the limits. Of two that take the same either both are within them, or none is."""
+    namespaces = Counter(ref.namespace for ref in actor.objects)
+    return actor.policy, frozenset(namespaces.items()), sum(map(_is_node, actor.objects))
 
 
 def urgency(run: Run) -> tuple[int, datetime, str]:
@@ -115,16 +155,19 @@ def urgency(run: Run) -> tuple[int, datetime, str]:
     return min(ranks, default=0), run.created_at, run.uid
 
 
-def _counted(actor: Actor, limits: MergedLimits) -> Iterator[tuple[Said[int], str, Callable[[ObjectRef], bool]]]:
-    """Each limit that there is, what it counts, in words and as a predicate."""
+def _counted(
+    actor: Actor, occupied: Occupied, limits: MergedLimits
+) -> Iterator[tuple[Said[int], str, Set[ObjectRef], int]]:
+    """Each limit that there is, what it counts, which of the actor's objects it counts, and how many others."""
     if limits.per_namespace is not None:
         for namespace in sorted({ref.namespace for ref in actor.objects if ref.namespace}):
-            yield limits.per_namespace, f"objects in namespace {namespace}", partial(_is_in, namespace)
+            mine = {ref for ref in actor.objects if ref.namespace == namespace}
+            yield limits.per_namespace, f"objects in namespace {namespace}", mine, occupied.in_namespace(namespace)
     if limits.cluster is not None:
-        yield limits.cluster, "objects in the cluster", lambda _: True
+        yield limits.cluster, "objects in the cluster", actor.objects, len(occupied.objects)
     if limits.nodes is not None:
-        yield limits.nodes, "nodes", lambda ref: ref.kind == "Node"
+        yield limits.nodes, "nodes", {ref for ref in actor.objects if _is_node(ref)}, occupied.nodes
 
 
-def _is_in(namespace: str, ref: ObjectRef) -> bool:
-    return ref.namespace == namespace
+def _is_node(ref: ObjectRef) -> bool:
+    return ref.kind == "Node"

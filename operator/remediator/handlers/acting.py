@@ -11,14 +11,14 @@ there is room for, and no more. A place that was promised so is kept for the one
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 
 from remediator.domain.runs import Run
 from remediator.domain.verdicts import Reason
-from remediator.engine.acting import Actor, Bounds, actor_of, acts, has_room, urgency
+from remediator.engine.acting import Actor, Bounds, Occupied, actor_of, acts, is_free, is_within, urgency
 from remediator.handlers.queue import Key
 from remediator.handlers.run_index import is_older
+from remediator.handlers.waiting_room import Waiting, WaitingRoom
 from remediator.ports import Clock
 
 FOR_ROOM: Final = frozenset({Reason.BUDGET_SPENT, Reason.BLAST_RADIUS, Reason.TARGET_BUSY})
@@ -35,15 +35,6 @@ class _Seen:
     uid: str
     version: str
     actor: Actor
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A run that waits for room, and what would be room for it."""
-
-    actor: Actor
-    bounds: Bounds
-    urgency: tuple[int, datetime, str]
 
 
 def _complete() -> bool:
@@ -65,7 +56,7 @@ class Register:
     """Look at the run after so many seconds."""
     _acting: dict[Key, _Seen] = field(default_factory=dict)
     _reserved: dict[Key, Actor] = field(default_factory=dict)
-    _waiting: dict[Key, _Waiting] = field(default_factory=dict)
+    _waiting: WaitingRoom = field(default_factory=WaitingRoom)
     _promised: dict[Key, Actor] = field(default_factory=dict)
 
     def saw(self, run: Run) -> None:
@@ -96,8 +87,9 @@ class Register:
 
     def forget(self, key: Key) -> None:
         """The run has ended, or is no more."""
-        for known in (self._acting, self._reserved, self._waiting, self._promised):
+        for known in (self._acting, self._reserved, self._promised):
             known.pop(key, None)
+        self._waiting.drop(key)
         self._make_room()
 
     def others(self, run: Run) -> tuple[Actor, ...] | None:
@@ -110,7 +102,7 @@ class Register:
     def reserve(self, run: Run) -> None:
         """From here on the run acts: it is about to take its locks."""
         key = _key(run)
-        self._waiting.pop(key, None)
+        self._waiting.drop(key)
         self._promised.pop(key, None)
         self._reserved[key] = actor_of(run)
 
@@ -121,12 +113,12 @@ class Register:
         Called before anything is awaited after the guards have said so, or the room might come in between.
         """
         key, held, others = _key(run), run.status.held, self.others(run)
-        self._waiting.pop(key, None)
+        self._waiting.drop(key)
         if held is None or held.reason not in FOR_ROOM or bounds is None or others is None:
             return
-        waiting = _Waiting(actor_of(run), bounds, urgency(run))
-        if not has_room(waiting.actor, others, bounds, self.clock.now()):
-            self._waiting[key] = waiting
+        waiting, occupied = Waiting(actor_of(run), bounds, urgency(run)), Occupied(others)
+        if not (is_free(waiting.actor, occupied) and is_within(waiting.actor, occupied, bounds, self.clock.now())):
+            self._waiting.put(key, waiting)
 
     def looked(self, key: Key) -> None:
         """The run was looked at: what was promised to it, and is not used, others may have."""
@@ -145,7 +137,7 @@ class Register:
 
     def _acts(self, key: Key, run: Run) -> None:
         self._reserved.pop(key, None)
-        self._waiting.pop(key, None)
+        self._waiting.drop(key)
         self._promised.pop(key, None)
         self._acting[key] = _Seen(run.uid, run.resource_version, actor_of(run))
 
@@ -157,13 +149,10 @@ class Register:
         """Those that have waited for room, and have it now, are woken: the most urgent first."""
         if not self._waiting:
             return
-        now = self.clock.now()
-        taken = list(self._all().values())
-        for key, waiting in sorted(self._waiting.items(), key=lambda one: one[1].urgency):
-            if key not in self._promised and has_room(waiting.actor, taken, waiting.bounds, now):
-                self._promised[key] = waiting.actor
-                taken.append(waiting.actor)
-                self.wake(key, self.clock.jitter(SPREAD_SECONDS))
+        occupied = Occupied(self._all().values())
+        for key, actor in self._waiting.let_in(occupied, self._promised, self.clock.now()):
+            self._promised[key] = actor
+            self.wake(key, self.clock.jitter(SPREAD_SECONDS))
 
 
 def _key(run: Run) -> Key:
