@@ -377,6 +377,10 @@ class Locks(Protocol):
         """The lock and the target's last changes; a lock that nobody ever took is free."""
         ...
 
+    def known(self, name: str) -> LockState | None:
+        """What `read` would bring without a call, at this moment; None where it would have to ask."""
+        ...
+
     async def acquire(
         self,
         name: str,

@@ -8,7 +8,7 @@ import pytest
 from contract.ports.lock_promises import NOON, LockPromises, change, taken
 from remediator.adapters.locks import CHANGES, LeaseLocks
 from remediator.domain.errors import Conflict, Unavailable
-from remediator.domain.locks import Busy, Held
+from remediator.domain.locks import Busy, Held, LockState
 from remediator.domain.objects import ObjectRef
 from remediator.ports import Locks
 from remediator.testing import FakeCluster, FakeLocks
@@ -21,6 +21,12 @@ def cluster() -> FakeCluster:
     found = FakeCluster()
     found.add_namespace("remediator-system")
     return found
+
+
+async def turns() -> None:
+    """What is under way in memory is through."""
+    for _ in range(50):
+        await asyncio.sleep(0)
 
 
 class TestFakeLocks(LockPromises):
@@ -52,6 +58,22 @@ async def test_taking_a_lock_that_was_read_is_one_call(cluster: FakeCluster) -> 
     await taken(locks, seen=seen)
 
     assert len(cluster.calls) == before + 1
+
+
+async def test_what_the_watch_has_brought_is_known_without_a_call(cluster: FakeCluster) -> None:
+    locks = LeaseLocks(cluster, "remediator-system")
+    assert locks.known("target-1") is None
+    watch = asyncio.ensure_future(locks.watch())
+    await turns()
+    assert locks.known("target-1") == LockState("target-1")
+    held = await taken(locks)
+    before = len(cluster.calls)
+    await turns()
+    watch.cancel()
+
+    assert isinstance(held, Held)
+    assert locks.known("target-1") == held.state
+    assert len(cluster.calls) == before
 
 
 async def test_giving_back_what_one_has_taken_is_one_call(cluster: FakeCluster) -> None:

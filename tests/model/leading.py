@@ -138,7 +138,14 @@ class LockingLeader(Leader):
     """One that takes the target's lock as a Lease, which others take too."""
 
     def locks(self, session: Session, uncontended: FakeLocks) -> Locks:
-        return LeaseLocks(session.cluster, OPERATOR_NAMESPACE)
+        return FirstKnown(session.cluster, OPERATOR_NAMESPACE)
+
+
+class FirstKnown(LeaseLocks):
+    """Leases whose watch has brought nothing since there was none: as old as what is known of them can be."""
+
+    def known(self, name: str) -> LockState | None:
+        return LockState(name)
 
 
 class Silent(Announcer):

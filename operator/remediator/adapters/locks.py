@@ -51,11 +51,10 @@ class LeaseLocks:
         await self._cluster.watch(LEASE, self._namespace, self._changed, labels=f"{LABEL}={TARGETS}")
 
     async def read(self, name: str) -> LockState:
-        if self._synced:
-            known = self._known.get(name, LockState(name))
-            if known is not None:
-                return known
-        return await self._live(name)
+        return self.known(name) or await self._live(name)
+
+    def known(self, name: str) -> LockState | None:
+        return self._known.get(name, LockState(name)) if self._synced else None
 
     async def _changed(self, what: str, lease: Object) -> None:
         name = dig_text(lease, "metadata", "name")
@@ -89,6 +88,7 @@ class LeaseLocks:
     ) -> Held | Busy:
         for _ in range(ATTEMPTS):
             state, seen = seen or await self._live(name), None
+            was = state
             if state.holder_uid not in ("", holder_uid):
                 without = await freed(state) if freed is not None else None
                 if without is None:
@@ -97,7 +97,7 @@ class LeaseLocks:
             since = state.since if state.holder_uid == holder_uid else now
             taken = replace(state, target=target, holder=holder, holder_uid=holder_uid, since=since)
             try:
-                return Held(await self._write(taken.noted(note) if note else taken))
+                return Held(await self._write(taken.noted(note) if note else taken), was)
             except (Conflict, NotFound):
                 # moved since it was read, by a holder, a release or a deletion: look again
                 continue

@@ -88,9 +88,15 @@ class LockState:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The lock is the asking run's; what was read before must be read again."""
+    """
+    The lock is the asking run's; what was read before must be read again.
+
+    Unless nobody held it in `was`, and that was known before the reading.
+    """
 
     state: LockState
+    was: LockState
+    """As it stood until it was taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from remediator.handlers.readings import UNREADABLE, Readings
 from remediator.handlers.replies import KEPT, in_order, parsed
 from remediator.handlers.surroundings import surroundings
 
+FIRING: Final = "firing"
 PLAIN: Final = re.compile(r"[A-Za-z0-9_ .:/@=+-]+")
 
 
@@ -49,7 +50,7 @@ class Gatherer:
     def readings(self, run: Run) -> Readings:
         """Nothing read yet of what the run's account sees."""
         outside = self._outside
-        return Readings(outside.acting_as(run, account_of(run)), outside.clock)
+        return Readings(outside.acting_as(run, account_of(run)), outside.clock, self.locks.known(run))
 
     async def facts(
         self, run: Run, book: AcceptedRunbook | None, problem: str, wanted: Wants, once: Readings | None = None
@@ -67,7 +68,7 @@ class Gatherer:
         target, step_target, (firing, source), lock, rollouts, around, inhibitors = await asyncio.gather(
             once.seen(run.target.ref) if wanted.target else _not_read(),
             once.seen(step.target.ref) if step is not None and step.target is not None else _not_read(),
-            self._firing(run) if wanted.firing else _nobody(),
+            once.once(FIRING, lambda: self._firing(run)) if wanted.firing else _nobody(),
             self._lock(run) if wanted.lock else _no_lock(),
             self._rollouts(once, run) if wanted.rollouts else _none(),
             self._around(once, step) if wanted.surroundings else _none(),

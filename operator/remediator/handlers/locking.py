@@ -6,6 +6,7 @@ save the look under the lock, and the read before the giving back.
 """
 
 from collections.abc import Set
+from dataclasses import dataclass
 
 from remediator.domain.errors import NotFound
 from remediator.domain.json import Object, dig_list, dig_text
@@ -16,6 +17,26 @@ from remediator.domain.runs import Run
 from remediator.engine import ledger
 from remediator.handlers.outside import Outside
 from remediator.handlers.readings import COUNTS_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """
+    The run holds all its locks.
+
+    `undisturbed`: nobody has held any of them since the run began to read, so what it has read is as good
+    as if it had read it now. What a lock's holders have done they did before it stood as it was taken.
+    """
+
+    undisturbed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Another run holds the lock of that object."""
+
+    ref: ObjectRef
+    busy: Busy
 
 
 class LockKeeper:
@@ -40,16 +61,22 @@ class LockKeeper:
             return state
         return await self._freed(state) or state
 
-    async def take(self, run: Run, seen: LockState | None) -> tuple[ObjectRef, Busy] | None:
+    def known(self, run: Run) -> LockState | None:
+        """The lock of the run's target as far as it is known without asking."""
+        return self._outside.locks.known(lease_name(run.target.ref))
+
+    async def take(self, run: Run, seen: LockState | None, since: LockState | None = None) -> Taken | Waits:
         """
         The Leases of all that the plan changes held by this run, with the changes noted on each.
 
         They are taken in one order and together: where one is busy the others are given back, so
-        that no run ever waits for a lock while it holds another. The answer is the busy one.
+        that no run ever waits for a lock while it holds another. `since` is the target's lock as it
+        was known when the run began to read.
         """
         now = self._outside.clock.now()
         taken = self._taken.setdefault(run.uid, {})
         self._taken_at[run.uid] = self._outside.clock.boot_seconds()
+        undisturbed = True
         for ref in ledger.to_lock(run):
             answer = await self._outside.locks.acquire(
                 lease_name(ref),
@@ -63,10 +90,11 @@ class LockKeeper:
             )
             if isinstance(answer, Busy):
                 await self.give_back(run)
-                return ref, answer
+                return Waits(ref, answer)
             assert isinstance(answer, Held), "a lock is held or busy"
             taken[lease_name(ref)] = answer.state
-        return None
+            undisturbed = undisturbed and answer.was == since and not answer.was.holder_uid
+        return Taken(undisturbed)
 
     async def give_back(self, run: Run) -> None:
         """

@@ -40,6 +40,7 @@ from remediator.engine.values import values_of
 from remediator.handlers import tell
 from remediator.handlers.diagnose import Diagnostician, kept
 from remediator.handlers.gather import Gatherer
+from remediator.handlers.locking import Waits
 from remediator.handlers.outside import Outside
 from remediator.handlers.readings import Readings
 from remediator.handlers.render import render
@@ -62,6 +63,8 @@ class Done:
 
     run: Run
     again: timedelta | None = None
+    undisturbed: bool = False
+    """Whether what was read before the move is as good as if it were read after it."""
 
 
 class Performer:
@@ -139,16 +142,16 @@ class Performer:
             diffs[index] = diffs[index] or f"no difference\n{change.summary}"
         return Done(settle.rehearsed(run, diffs, self._now()))
 
-    async def lock(self, run: Run, facts: Facts) -> Done:
+    async def lock(self, run: Run, facts: Facts, readings: Readings) -> Done:
         """The run that holds the locks of all that it will change, or that waits for another which holds one."""
-        busy = await self._locks.take(run, facts.lock)
-        if busy is None:
-            if run.is_ended:
-                self._outside.owed.pays(run)
-            return Done(settle.locked(run, self._now()))
-        ref, other = busy
-        waiting = run if run.is_ended else settle.unlocked(run)
-        return Done(settle.busy(waiting, ref, other.holder, self._now(), self._now() + BUSY), BUSY)
+        answer = await self._locks.take(run, facts.lock, readings.lock)
+        if isinstance(answer, Waits):
+            waiting = run if run.is_ended else settle.unlocked(run)
+            until = self._now() + BUSY
+            return Done(settle.busy(waiting, answer.ref, answer.busy.holder, self._now(), until), BUSY)
+        if run.is_ended:
+            self._outside.owed.pays(run)
+        return Done(settle.locked(run, self._now()), undisturbed=answer.undisturbed)
 
     async def unlock(self, run: Run) -> Run:
         """The run that waits without a lock; the ledger has forgotten what it was going to change."""

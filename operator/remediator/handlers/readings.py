@@ -2,15 +2,17 @@
 Objects as one account sees them, each read once for as long as a reading counts.
 
 What is done one after the other about one object (its UID, its diagnosis, its plan, the guards' first
-look) may rest on one reading of it. What must be read again is another `Readings`: after a lock was
-taken, after anything was written or waited for.
+look) may rest on one reading of it. What must be read again is another `Readings`: after anything was
+written or waited for, and after a lock was taken which somebody else may have held meanwhile.
 """
 
 import asyncio
-from typing import Final
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Final, TypeVar
 
 from remediator.domain.errors import Forbidden, NotFound, Rejected, Unavailable
 from remediator.domain.json import Object
+from remediator.domain.locks import LockState
 from remediator.domain.objects import ObjectRef
 from remediator.engine.facts import NOT_READ, Seen
 from remediator.ports import Clock, Cluster
@@ -18,16 +20,20 @@ from remediator.ports import Clock, Cluster
 COUNTS_SECONDS: Final = 1.0
 """A fifth of what facts may be old when an effect is sent."""
 
+T = TypeVar("T")
+
 UNREADABLE: Final = (Forbidden, Rejected, Unavailable)
 
 
 class Readings:
     """What was read since this was made, or is being read."""
 
-    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, clock: Clock, lock: LockState | None = None) -> None:
+        """`lock` is the one of the run's target as it was known before anything was read."""
+        self.lock = lock
         self._cluster = cluster
         self._clock = clock
-        self._made: dict[ObjectRef, tuple[float, asyncio.Task[Object]]] = {}
+        self._made: dict[Hashable, tuple[float, asyncio.Task[Any]]] = {}
 
     @property
     def since(self) -> float:
@@ -40,12 +46,17 @@ class Readings:
 
         Raises what the cluster raises.
         """
+        return await self.once(ref, lambda: self._cluster.read(ref))
+
+    async def once(self, what: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The answer to a question of that name, as it was given a moment ago or is given now."""
         now = self._clock.boot_seconds()
-        at, reading = self._made.get(ref, (now, None))
-        if reading is None or now - at > COUNTS_SECONDS:
-            reading = asyncio.ensure_future(self._cluster.read(ref))
-            self._made[ref] = now, reading
-        return await asyncio.shield(reading)
+        at, asked = self._made.get(what, (now, None))
+        if asked is None or now - at > COUNTS_SECONDS:
+            asked = asyncio.ensure_future(ask())
+            self._made[what] = now, asked
+        answer: T = await asyncio.shield(asked)
+        return answer
 
     async def seen(self, ref: ObjectRef) -> Seen:
         """The same as a fact: there, gone, or why it could not be read."""

@@ -202,7 +202,7 @@ class Reconciler:
                 continue  # on the same facts: nothing was read since, and Start looks how old they are
             done = await self._perform(run, move, facts, readings, own)
             run, facts = done.run, None
-            if not isinstance(move, Accept | Diagnose | Render):
+            if not (isinstance(move, Accept | Diagnose | Render) or done.undisturbed):
                 readings = self._gatherer.readings(run)
             if isinstance(move, Lock) and not run.status.locks:
                 self._acting.note(run)
@@ -226,7 +226,7 @@ class Reconciler:
             case Rehearse():
                 return await performer.rehearse(run)
             case Lock():
-                return await performer.lock(run, facts)
+                return await performer.lock(run, facts, readings)
             case Start():
                 return await performer.start(run, move, facts, resumed=_token(run, move) not in own)
             case Poll():

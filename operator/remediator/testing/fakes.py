@@ -239,6 +239,9 @@ class FakeLocks:
         self._reached()
         return self.states.get(name, LockState(name))
 
+    def known(self, name: str) -> LockState | None:
+        return None if self.unreachable else self.states.get(name, LockState(name))
+
     async def acquire(
         self,
         name: str,
@@ -254,6 +257,7 @@ class FakeLocks:
         state = await self.read(name)
         if seen is not None and seen.resource_version == state.resource_version:
             state = seen
+        was = state
         if state.holder_uid not in ("", holder_uid):
             without = await freed(state) if freed is not None else None
             if without is None:
@@ -261,7 +265,7 @@ class FakeLocks:
             state = without
         since = state.since if state.holder_uid == holder_uid else now
         taken = replace(state, target=target, holder=holder, holder_uid=holder_uid, since=since)
-        return Held(self._written(taken.noted(note) if note else taken))
+        return Held(self._written(taken.noted(note) if note else taken), was)
 
     async def release(
         self, name: str, *, holder_uid: str, notes: Sequence[PastChange] = (), seen: LockState | None = None

@@ -46,6 +46,43 @@ class LockPromises:
         assert state == result.state
         assert (state.holder, state.holder_uid, state.since) == ("shop/run-1", "uid-run-1", NOON)
 
+    async def test_a_taken_lock_says_as_it_stood_before(self, locks: Locks) -> None:
+        first = await taken(locks)
+        await locks.release("target-1", holder_uid="uid-run-1")
+        free = await locks.read("target-1")
+
+        second = await taken(locks, "run-2", seen=free)
+
+        assert isinstance(first, Held)
+        assert isinstance(second, Held)
+        assert (first.was, second.was) == (LockState("target-1"), free)
+
+    async def test_a_lock_that_was_another_ones_meanwhile_does_not_stand_as_it_was_seen(self, locks: Locks) -> None:
+        seen = await locks.read("target-1")
+        await taken(locks)
+        await locks.release("target-1", holder_uid="uid-run-1")
+
+        result = await taken(locks, "run-2", seen=seen)
+
+        assert isinstance(result, Held)
+        assert result.was != seen
+
+    async def test_of_a_holder_that_has_ended_the_lock_stood_as_its_own(self, locks: Locks) -> None:
+        await taken(locks)
+
+        async def freed(state: LockState) -> LockState:
+            return state.freed
+
+        result = await taken(locks, "run-2", freed=freed)
+
+        assert isinstance(result, Held)
+        assert result.was.holder_uid == "uid-run-1"
+
+    async def test_what_is_known_is_what_would_be_read(self, locks: Locks) -> None:
+        await taken(locks)
+
+        assert locks.known("target-1") in (None, await locks.read("target-1"))
+
     async def test_a_held_lock_stays_its_holders_however_long(self, locks: Locks) -> None:
         await taken(locks)
 
