@@ -7,7 +7,7 @@ What the operator costs, beside what the same API calls cost without it.
 
 It starts an API server with its etcd on this machine, and nothing else of a cluster. All numbers of one
 result come from one run on one machine; compare ratios and counts, and leave the machine alone meanwhile.
-Progress is told on standard error; the whole result, each round of it too, is written as JSON.
+Progress is told on standard error; all results, each round of them too, are written as JSON after each case.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,23 @@ from benchmarks.report import table
 from benchmarks.rounds import template_of
 from localcluster import Cluster, NotAvailable
 
+Result = dict[str, Any]
+"""`machine`, and `results`: one of each case."""
+
 FOLDER = REPOSITORY / ".bench"
 BUSY = 0.5
 """A load before anything has begun that spoils what is measured."""
 
 
-def measured(cases: Sequence[Case], repeats: int = 0, *, name: str = "") -> dict[str, Any]:
+def _nobody(found: Result) -> None:
+    """Nobody waits for the rest."""
+
+
+def measured(
+    cases: Sequence[Case], repeats: int = 0, *, name: str = "", told: Callable[[Result], None] = _nobody
+) -> Result:
     """
-    The results of these cases, on a cluster that is gone afterwards.
+    The results of these cases, on a cluster that is gone afterwards; after each case `told` what there is so far.
 
     Raises:
         NotAvailable: where this machine cannot run a cluster.
@@ -47,14 +56,17 @@ def measured(cases: Sequence[Case], repeats: int = 0, *, name: str = "") -> dict
     load = os.getloadavg()[0]
     if load > BUSY:
         say(f"something else uses this machine (load {load:.1f}): compare the ratios only, and those with care")
+    machine = {"cores": os.cpu_count(), "loadBefore": round(load, 2), "at": datetime.now(UTC).isoformat("T", "seconds")}
+    found: Result = {"machine": machine, "results": []}
     cluster = Cluster.up(name or f"bench-{os.getpid()}", controllers=False, progress=say)
     with cluster, Ground(cluster, say) as ground:
         say("the operator is installed")
         template = template_of(ground)
         say("the floor has its template")
-        results = [case.run(ground, template, repeats) for case in cases]
-    machine = {"cores": os.cpu_count(), "loadBefore": round(load, 2), "at": datetime.now(UTC).isoformat("T", "seconds")}
-    return {"machine": machine, "results": results}
+        for case in cases:
+            found["results"].append(case.run(ground, template, repeats))
+            told(found)
+    return found
 
 
 def main() -> int:
@@ -73,21 +85,25 @@ def main() -> int:
     for asked_to_end in (signal.SIGINT, signal.SIGTERM):
         signal.signal(asked_to_end, signal.default_int_handler)
     wanted = [case for case in CASES if case.name in asked.cases or (not asked.cases and case.name != "smoke")]
+    into = asked.into or FOLDER / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    into.parent.mkdir(parents=True, exist_ok=True)
+
+    def told(found: Result) -> None:
+        into.write_text(json.dumps(found, indent=2) + "\n")
+        if asked.output == "table":
+            print(table(found["results"][-1]), flush=True)
+
     try:
-        found = measured(wanted, asked.repeats)
+        found = measured(wanted, asked.repeats, told=told)
     except NotAvailable as missing:
         print(missing, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("ended before its time; nothing is left behind", file=sys.stderr)
+        done = f"what was measured is in {into}" if into.exists() else "nothing was measured"
+        print(f"ended before its time; {done}, and nothing is left running", file=sys.stderr)
         return 130
-    into = asked.into or FOLDER / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
-    into.parent.mkdir(parents=True, exist_ok=True)
-    into.write_text(json.dumps(found, indent=2) + "\n")
     if asked.output == "json":
         print(json.dumps(found, indent=2))
-    else:
-        print("\n".join(table(result) for result in found["results"]))
     print(f"written to {into}", file=sys.stderr)
     return 0
 

@@ -12,6 +12,8 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -19,6 +21,7 @@ from benchmarks.alerts import ALERT, account, deployment, pod, policy, replica_s
 from benchmarks.measuring import Samples
 from benchmarks.wire import Access, Connections
 from localcluster import Cluster, CommandFailed
+from localcluster.api import Api, ApiError
 from localcluster.operator import ACCOUNT, NAMESPACE, TENANT_ACCOUNT, Operator, install, open_namespace
 from localcluster.processes import moments
 from remediator.adapters.locks import LABEL
@@ -105,7 +108,7 @@ class Ground:
         sets = f"/apis/apps/v1/namespaces/{self.namespace}/replicasets"
         pods = f"/api/v1/namespaces/{self.namespace}/pods?gracePeriodSeconds=0"
         for path in (self.runs, self.deployments, sets, pods, locks, f"/api/v1/namespaces/{self.namespace}/events"):
-            api.call("DELETE", path, timeout=300)
+            self.wait(partial(_deleted, api, path), f"{path} is not empty", 600)
         self.wait(lambda: self.state()["deployments"] == 0, "the Deployments are still there", 120)
 
     def create(self, path: str, objects: Sequence[dict[str, Any]]) -> None:
@@ -177,6 +180,17 @@ class Ground:
             if holds():
                 return
         raise TimeoutError(f"{otherwise} after {seconds:g}s")
+
+
+def _deleted(api: Api, path: str) -> bool:
+    """Whether everything there is gone; the API server gives up after a minute, with many thousands still there."""
+    try:
+        api.call("DELETE", path, timeout=300)
+    except ApiError as refusal:
+        if refusal.status != HTTPStatus.GATEWAY_TIMEOUT:
+            raise
+        return False
+    return True
 
 
 def in_a_process(module: str, job: dict[str, Any], meanwhile: Callable[[int], None] | None = None) -> Any:

@@ -176,6 +176,7 @@ class ControlPlane:
             # Blocking: when a call has been answered, its line is in the file.
             "--audit-log-mode=blocking",
             "--audit-log-maxsize=1000",
+            "--delete-collection-workers=8",
         ]
 
     def _start_controllers(self) -> None:
