@@ -14,6 +14,7 @@ from remediator.domain.locks import LockState
 from remediator.domain.objects import ObjectRef, Target
 from remediator.domain.runs import AlertRecord, AlertSet, Run, RunTarget, StepRecord
 from remediator.engine.acceptance import AcceptedPolicy, AcceptedRunbook, accept_policy, accept_runbook
+from remediator.engine.acting import Occupied
 from remediator.engine.facts import NOT_SUSPENDED, Facts, Seen, Surroundings, template_hash
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -205,11 +206,13 @@ def facts(**changes: Any) -> Facts:
         firing_source="Alertmanager",
         lock=LockState("lease"),
         missing_permissions=(),
-        acting=(),
+        acting=Occupied(),
         surroundings=Surroundings(budgets=(), scalers=(), quotas=(), limit_ranges=()),
         storms=(),
         suspended=NOT_SUSPENDED,
     )
+    if isinstance(changes.get("acting"), tuple):
+        changes["acting"] = Occupied(changes["acting"])
     return replace(quiet, **changes)
 
 

@@ -1,6 +1,7 @@
 """Who waits for room is let in as if each were asked in turn, without each being asked."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from remediator.domain.guardrails import MergedLimits, Said
 from remediator.domain.objects import ObjectRef
-from remediator.engine.acting import Actor, Bounds, Occupied, is_free, is_within
+from remediator.engine.acting import Acting, Actor, Bounds, Occupied, is_free, is_within
 from remediator.handlers import waiting_room
 from remediator.handlers.queue import Key
 from remediator.handlers.waiting_room import Waiting, WaitingRoom
@@ -45,7 +46,34 @@ def asked_in_turn(crowd: dict[Key, Waiting], acting: Sequence[Actor], but: set[K
 
 
 def let_in(room: WaitingRoom, acting: Sequence[Actor], but: set[Key]) -> list[Key]:
-    return [key for key, _ in room.let_in(Occupied(acting), but, NOON)]
+    occupied, found = Occupied(acting), []
+    for key, actor in room.let_in(occupied, but, NOON):
+        occupied.add(actor)
+        found.append(key)
+    return found
+
+
+def naming(actors: Sequence[Actor]) -> list[Actor]:
+    return [replace(actor, run=f"ns/acting-{n}") for n, actor in enumerate(actors)]
+
+
+def counts(of: Acting) -> list[object]:
+    places = [ObjectRef.of("Deployment", ns, f"d{n}") for ns in "ab" for n in range(6)]
+    places += [ObjectRef.of("Node", "", f"n{n}") for n in range(4)]
+    workers = [of.worker_on(ref) is not None for ref in places]
+    return [len(of), of.objects, of.nodes, *map(of.in_namespace, "ab"), *map(of.of_policy, ["", "a/p", "b/q"]), workers]
+
+
+@given(st.lists(actors, min_size=1, max_size=6), st.data())
+def test_what_is_occupied_without_one_is_what_the_others_occupy(acting: list[Actor], data: st.DataObject) -> None:
+    named = naming(acting)
+    own = data.draw(st.sampled_from(named))
+    occupied, others = Occupied(named), Occupied([one for one in named if one is not own])
+
+    assert counts(occupied.but(own)) == counts(others)
+    assert counts(occupied.but(None)) == counts(occupied)
+    occupied.remove(own)
+    assert counts(occupied) == counts(others)
 
 
 @given(crowds, st.lists(actors, max_size=4), st.sets(st.integers(0, 11)), st.sets(st.integers(0, 11)))

@@ -73,23 +73,49 @@ def bounds_of(policy: AcceptedPolicy | None, fence: Fence | None) -> Bounds | No
 
 
 class Occupied:
-    """What runs that act take of every limit: counted once, asked about many."""
+    """What runs that act take of every limit: counted as they come and go, and asked about by many."""
 
     def __init__(self, actors: Iterable[Actor] = ()) -> None:
-        self.objects: set[ObjectRef] = set()
+        self._count = 0
+        self._workers: dict[ObjectRef, list[Actor]] = {}
         self._policies: Counter[str] = Counter()
         self._namespaces: Counter[str] = Counter()
         self._nodes = 0
         for actor in actors:
             self.add(actor)
 
+    def __len__(self) -> int:
+        """How many act."""
+        return self._count
+
     def add(self, actor: Actor) -> None:
         """The actor acts, too."""
+        self._count += 1
         self._policies[actor.policy] += 1
-        for ref in actor.objects - self.objects:
-            self.objects.add(ref)
-            self._namespaces[ref.namespace] += 1
-            self._nodes += _is_node(ref)
+        for ref in actor.objects:
+            if ref in self._workers:
+                self._workers[ref].append(actor)
+            else:
+                self._workers[ref] = [actor]
+                self._note(ref, 1)
+
+    def remove(self, actor: Actor) -> None:
+        """One that was added acts no more."""
+        self._count -= 1
+        self._policies[actor.policy] -= 1
+        for ref in actor.objects:
+            self._workers[ref].remove(actor)
+            if not self._workers[ref]:
+                del self._workers[ref]
+                self._note(ref, -1)
+
+    def but(self, actor: Actor | None) -> "Others":
+        """The same without this one of them."""
+        return Others(self, actor)
+
+    def worker_on(self, ref: ObjectRef, but: Actor | None = None) -> Actor | None:
+        """One that works on the object."""
+        return next((one for one in self._workers.get(ref, ()) if one is not but), None)
 
     def of_policy(self, policy: str) -> int:
         """How many runs of the policy act; what a person asked for is no policy's."""
@@ -100,11 +126,58 @@ class Occupied:
         return self._namespaces[namespace]
 
     @property
+    def objects(self) -> int:
+        """How many objects are worked on."""
+        return len(self._workers)
+
+    @property
     def nodes(self) -> int:
+        """How many of them are nodes."""
         return self._nodes
 
+    def _note(self, ref: ObjectRef, more: int) -> None:
+        self._namespaces[ref.namespace] += more
+        self._nodes += more * _is_node(ref)
+        if not self._namespaces[ref.namespace]:
+            del self._namespaces[ref.namespace]
 
-def policy_has_room(actor: Actor, occupied: Occupied, concurrent: int, now: datetime) -> Verdict:
+
+class Others:
+    """What all but one of them take, at the moment at which it is asked."""
+
+    def __init__(self, occupied: Occupied, own: Actor | None) -> None:
+        self._all = occupied
+        self._own = own
+
+    def __len__(self) -> int:
+        return len(self._all) - (self._own is not None)
+
+    def worker_on(self, ref: ObjectRef) -> Actor | None:
+        return self._all.worker_on(ref, self._own)
+
+    def of_policy(self, policy: str) -> int:
+        return self._all.of_policy(policy) - (policy != "" and self._own is not None and self._own.policy == policy)
+
+    def in_namespace(self, namespace: str) -> int:
+        return self._all.in_namespace(namespace) - sum(ref.namespace == namespace for ref in self._alone())
+
+    @property
+    def objects(self) -> int:
+        return self._all.objects - len(self._alone())
+
+    @property
+    def nodes(self) -> int:
+        return self._all.nodes - sum(map(_is_node, self._alone()))
+
+    def _alone(self) -> list[ObjectRef]:
+        """The objects on which it alone works."""
+        return [ref for ref in self._own.objects if self.worker_on(ref) is None] if self._own is not None else []
+
+
+Acting = Occupied | Others
+
+
+def policy_has_room(actor: Actor, occupied: Acting, concurrent: int, now: datetime) -> Verdict:
     """Whether one more run of the policy may act."""
     acting = occupied.of_policy(actor.policy)
     if acting < concurrent:
@@ -114,24 +187,24 @@ def policy_has_room(actor: Actor, occupied: Occupied, concurrent: int, now: date
     return Wait(Reason.BUDGET_SPENT, message, now + LOOK_AGAIN)
 
 
-def fence_has_room(actor: Actor, occupied: Occupied, limits: MergedLimits, now: datetime) -> Verdict:
+def fence_has_room(actor: Actor, occupied: Acting, limits: MergedLimits, now: datetime) -> Verdict:
     """Whether its objects may be worked on beside those of the others; a plan that alone is too much never may."""
     for most, what, mine, before in _counted(actor, occupied, limits):
         if len(mine) > most.value:
             message = f"the plan works on {len(mine)} {what}, and Guardrail {most.by} allows {most.value} at once"
             return Deny(Reason.BLAST_RADIUS, message)
-        if mine and before + len(mine - occupied.objects) > most.value:
+        if mine and before + sum(occupied.worker_on(ref) is None for ref in mine) > most.value:
             message = f"other runs work on {before} {what}, and Guardrail {most.by} allows {most.value} at once"
             return Wait(Reason.BLAST_RADIUS, message, now + LOOK_AGAIN)
     return Allow()
 
 
-def is_free(actor: Actor, occupied: Occupied) -> bool:
+def is_free(actor: Actor, occupied: Acting) -> bool:
     """Whether none of those that act works on any of its objects."""
-    return actor.objects.isdisjoint(occupied.objects)
+    return all(occupied.worker_on(ref) is None for ref in actor.objects)
 
 
-def is_within(actor: Actor, occupied: Occupied, bounds: Bounds, now: datetime) -> bool:
+def is_within(actor: Actor, occupied: Acting, bounds: Bounds, now: datetime) -> bool:
     """Whether the limits let it act, too."""
     return isinstance(policy_has_room(actor, occupied, bounds.concurrent, now), Allow) and isinstance(
         fence_has_room(actor, occupied, bounds.fence, now), Allow
@@ -156,7 +229,7 @@ def urgency(run: Run) -> tuple[int, datetime, str]:
 
 
 def _counted(
-    actor: Actor, occupied: Occupied, limits: MergedLimits
+    actor: Actor, occupied: Acting, limits: MergedLimits
 ) -> Iterator[tuple[Said[int], str, Set[ObjectRef], int]]:
     """Each limit that there is, what it counts, which of the actor's objects it counts, and how many others."""
     if limits.per_namespace is not None:
@@ -164,7 +237,7 @@ def _counted(
             mine = {ref for ref in actor.objects if ref.namespace == namespace}
             yield limits.per_namespace, f"objects in namespace {namespace}", mine, occupied.in_namespace(namespace)
     if limits.cluster is not None:
-        yield limits.cluster, "objects in the cluster", actor.objects, len(occupied.objects)
+        yield limits.cluster, "objects in the cluster", actor.objects, occupied.objects
     if limits.nodes is not None:
         yield limits.nodes, "nodes", {ref for ref in actor.objects if _is_node(ref)}, occupied.nodes
 

@@ -20,7 +20,7 @@ from remediator.domain.locks import LockState
 from remediator.domain.replies import Reply
 from remediator.domain.storms import Storm
 from remediator.engine.acceptance import AcceptedPolicy, AcceptedRunbook
-from remediator.engine.acting import Actor
+from remediator.engine.acting import Acting
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Facts:
     firing: tuple[Alert, ...] | None = None
     firing_source: str = ""
     lock: LockState | None = None
-    acting: tuple[Actor, ...] | None = None
+    acting: Acting | None = None
     """The other runs that act at this very moment; None where that is not known."""
     values: Mapping[int, float | None] = field(default_factory=dict)
     """What the queries of checks brought, by index; missing where it could not be had."""

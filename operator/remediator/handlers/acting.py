@@ -15,7 +15,7 @@ from typing import Final
 
 from remediator.domain.runs import Run
 from remediator.domain.verdicts import Reason
-from remediator.engine.acting import Actor, Bounds, Occupied, actor_of, acts, is_free, is_within, urgency
+from remediator.engine.acting import Actor, Bounds, Occupied, Others, actor_of, acts, is_free, is_within, urgency
 from remediator.handlers.queue import Key
 from remediator.handlers.run_index import is_older
 from remediator.handlers.waiting_room import Waiting, WaitingRoom
@@ -58,6 +58,9 @@ class Register:
     _reserved: dict[Key, Actor] = field(default_factory=dict)
     _waiting: WaitingRoom = field(default_factory=WaitingRoom)
     _promised: dict[Key, Actor] = field(default_factory=dict)
+    _counted: dict[Key, Actor] = field(default_factory=dict)
+    """Each that takes a place, as it is counted in `_occupied`."""
+    _occupied: Occupied = field(default_factory=Occupied)
 
     def saw(self, run: Run) -> None:
         """The run as the watch brought it, which may be behind what this process has written."""
@@ -71,6 +74,7 @@ class Register:
             self._acts(key, run)
         elif known is not None:
             del self._acting[key]
+            self._count(key)
             self._make_room()
 
     def note(self, run: Run) -> None:
@@ -80,6 +84,7 @@ class Register:
             self._acts(key, run)
             return
         before = self._acting.pop(key, None), self._reserved.pop(key, None)
+        self._count(key)
         if run.is_ended:
             self.forget(key)
         elif any(one is not None for one in before):
@@ -90,14 +95,16 @@ class Register:
         for known in (self._acting, self._reserved, self._promised):
             known.pop(key, None)
         self._waiting.drop(key)
+        self._count(key)
         self._make_room()
 
-    def others(self, run: Run) -> tuple[Actor, ...] | None:
-        """The runs beside this one that act, or were promised that they may; None while not all runs are known."""
-        if not self.is_complete():
-            return None
-        key = _key(run)
-        return tuple(actor for other, actor in self._all().items() if other != key)
+    def others(self, run: Run) -> Others | None:
+        """
+        The runs beside this one that act, or were promised that they may; None while not all runs are known.
+
+        It is of use until something is awaited: then others may have come or gone.
+        """
+        return self._occupied.but(self._counted.get(_key(run))) if self.is_complete() else None
 
     def reserve(self, run: Run) -> None:
         """From here on the run acts: it is about to take its locks."""
@@ -105,6 +112,7 @@ class Register:
         self._waiting.drop(key)
         self._promised.pop(key, None)
         self._reserved[key] = actor_of(run)
+        self._count(key)
 
     def waits(self, run: Run, bounds: Bounds | None) -> None:
         """
@@ -116,13 +124,14 @@ class Register:
         self._waiting.drop(key)
         if held is None or held.reason not in FOR_ROOM or bounds is None or others is None:
             return
-        waiting, occupied = Waiting(actor_of(run), bounds, urgency(run)), Occupied(others)
-        if not (is_free(waiting.actor, occupied) and is_within(waiting.actor, occupied, bounds, self.clock.now())):
+        waiting = Waiting(actor_of(run), bounds, urgency(run))
+        if not (is_free(waiting.actor, others) and is_within(waiting.actor, others, bounds, self.clock.now())):
             self._waiting.put(key, waiting)
 
     def looked(self, key: Key) -> None:
         """The run was looked at: what was promised to it, and is not used, others may have."""
         if self._promised.pop(key, None) is not None:
+            self._count(key)
             self._make_room()
 
     @property
@@ -140,18 +149,26 @@ class Register:
         self._waiting.drop(key)
         self._promised.pop(key, None)
         self._acting[key] = _Seen(run.uid, run.resource_version, actor_of(run))
+        self._count(key)
 
-    def _all(self) -> dict[Key, Actor]:
-        seen = {key: one.actor for key, one in self._acting.items()}
-        return {**self._promised, **seen, **self._reserved}
+    def _count(self, key: Key) -> None:
+        """The run takes the place that it has reserved, or has, or was promised; or none any more."""
+        seen = self._acting.get(key)
+        now = self._reserved.get(key) or (seen.actor if seen is not None else self._promised.get(key))
+        before = self._counted.pop(key, None)
+        if before is not None:
+            self._occupied.remove(before)
+        if now is not None:
+            self._counted[key] = now
+            self._occupied.add(now)
 
     def _make_room(self) -> None:
         """Those that have waited for room, and have it now, are woken: the most urgent first."""
         if not self._waiting:
             return
-        occupied = Occupied(self._all().values())
-        for key, actor in self._waiting.let_in(occupied, self._promised, self.clock.now()):
+        for key, actor in self._waiting.let_in(self._occupied, self._promised, self.clock.now()):
             self._promised[key] = actor
+            self._count(key)
             self.wake(key, self.clock.jitter(SPREAD_SECONDS))
 
 

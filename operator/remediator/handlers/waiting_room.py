@@ -56,9 +56,10 @@ class WaitingRoom:
 
     def let_in(self, occupied: Occupied, but: Container[Key], now: datetime) -> Iterator[tuple[Key, Actor]]:
         """
-        Those for whom there is room now, the most urgent first; each is added to what is occupied.
+        Those for whom there is room now, the most urgent first.
 
-        Those of `but` are passed over. All of them go on waiting until they are dropped.
+        Whoever asks adds each to what is occupied before he asks for the next. Those of `but` are passed
+        over. All of them go on waiting until they are dropped.
         """
         heads = [(row[0], 0, number) for number, row in enumerate(self._rows.values())]
         rows = list(self._rows.values())
@@ -70,7 +71,6 @@ class WaitingRoom:
                 if not is_within(waiting.actor, occupied, waiting.bounds, now):
                     heapq.heappop(heads)
                     continue
-                occupied.add(waiting.actor)
                 yield key, waiting.actor
             row = rows[number]
             if place + 1 < len(row):

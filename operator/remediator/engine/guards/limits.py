@@ -18,7 +18,7 @@ from remediator.domain.locks import LockState, PastChange
 from remediator.domain.policies import Limits, Mode
 from remediator.domain.runs import Run, RunOutcome, StepState, rfc3339
 from remediator.domain.verdicts import Allow, Deny, Reason, Verdict, Wait
-from remediator.engine.acting import LOOK_AGAIN, Occupied, actor_of, fence_has_room, policy_has_room
+from remediator.engine.acting import LOOK_AGAIN, actor_of, fence_has_room, policy_has_room
 from remediator.engine.guards.question import AboutRun, Question, unknown
 from remediator.engine.ledger import changes_of, runbook_of
 from remediator.engine.record import current
@@ -54,7 +54,7 @@ def nobody_else_is_at_it(question: AboutRun) -> Verdict:
         return Allow()
     if acting is None:
         return unknown(question, "cannot tell which other runs act")
-    other = next((one for one in acting if run.target.ref in one.objects), None)
+    other = acting.worker_on(run.target.ref)
     if other is None:
         return Allow()
     message = f"{run.target} is being changed by {other.run}"
@@ -183,7 +183,7 @@ def policy_is_not_busy(question: Question) -> Verdict:
         return Allow()
     if acting is None:
         return unknown(question, "cannot tell which other runs act")
-    return policy_has_room(actor_of(run), Occupied(acting), _limits(question).concurrent, question.facts.now)
+    return policy_has_room(actor_of(run), acting, _limits(question).concurrent, question.facts.now)
 
 
 def few_targets_at_once(question: Question) -> Verdict:
@@ -193,7 +193,7 @@ def few_targets_at_once(question: Question) -> Verdict:
         return Allow()
     if fence is None or acting is None:
         return unknown(question, "cannot tell which other objects are worked on, and how many may be")
-    return fence_has_room(actor_of(question.run), Occupied(acting), fence.limits, question.facts.now)
+    return fence_has_room(actor_of(question.run), acting, fence.limits, question.facts.now)
 
 
 def _was_changed_by_others(seen: Object, since: datetime) -> bool:
