@@ -1,14 +1,17 @@
 """Which alerts fire: any source's yes is a yes, and nobody's answer is no answer."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from aiohttp import web
 
 from contract.ports.http_server import Server
+from remediator.adapters import alertmanager
 from remediator.adapters.alertmanager import AlertSources
 from remediator.adapters.endpoints import Endpoint
 
@@ -108,6 +111,29 @@ async def test_one_that_cannot_be_read_and_may_be_asked_for_is_unknown_and_other
     assert "cannot be read" in own.source
     assert others.alerts is not None
     assert [one.labels["pod"] for one in others.alerts] == ["other"]
+
+
+@pytest.mark.parametrize("of", ["one", "rules"])
+async def test_thousands_are_read_beside_the_loop_and_all_of_them(sources: Sources, of: str) -> None:
+    crowd = [f"{n:016x}" for n in range(2_000)]
+    readers: set[int] = set()
+
+    def noting(*args: Any) -> Any:
+        readers.add(threading.get_ident())
+        return original(*args)
+
+    original = alertmanager.read_alert
+    sources.one.answers(body=[alert(one, replica=one) for one in crowd])
+    sources.rules.answers(body=prometheus(*(rule_alert(replica=one) for one in crowd)))
+    asked = AlertSources(sources.alertmanagers[:1]) if of == "one" else AlertSources((), sources.prometheus)
+
+    with patch.object(alertmanager, "read_alert", noting):
+        found = await asked.firing(LABELS)
+
+    await asked.close()
+    assert found.alerts is not None
+    assert {a.labels["replica"] for a in found.alerts} == set(crowd)
+    assert readers and threading.get_ident() not in readers
 
 
 async def test_firing_on_any_is_firing_and_the_earliest_start_counts(sources: Sources) -> None:

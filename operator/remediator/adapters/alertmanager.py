@@ -10,9 +10,9 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 import aiohttp
 
@@ -20,14 +20,21 @@ from remediator.adapters.endpoints import Endpoint
 from remediator.adapters.outgoing import configured_socket
 from remediator.domain.alerts import Alert, read_alert
 from remediator.domain.errors import InvalidPayload, Unavailable
-from remediator.domain.json import JSON, Object, dig, dig_list
+from remediator.domain.json import JSON, Object, dig, dig_list, parsed_in_turns
 from remediator.domain.redaction import redact
 from remediator.ports import Firing
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 ASK_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
+SMALL_BYTES: Final = 64 * 1024
+FEW_ALERTS: Final = 50
+"""Both are read within a millisecond or two; a thread would take as long to begin."""
+
 PLAIN: Final = re.compile(r"[A-Za-z0-9_ .:/@=+-]*")
 """What Alertmanager's two parsers of matchers read alike without escapes; other values are not sent."""
 
@@ -71,8 +78,7 @@ class HttpAlerts:
                     content += chunk
                     if len(content) > MAX_ANSWER_BYTES:
                         raise Unavailable(f"{name}: the answer is larger than {MAX_ANSWER_BYTES} bytes")
-                found: JSON = json.loads(bytes(content))
-                return found
+                return await _parsed(bytes(content))
         except TimeoutError as wrong:
             raise Unavailable(f"{name} did not answer within {self._ask_seconds:g}s") from wrong
         except (aiohttp.ClientError, OSError, ValueError, RecursionError) as wrong:
@@ -131,18 +137,41 @@ class AlertSources:
         answer = await self._http.get("Alertmanager", endpoint, "/api/v2/alerts", params)
         if not isinstance(answer, list):
             raise Unavailable("Alertmanager: the answer is not a list")
-        raw = ({**alert, "status": "firing"} if isinstance(alert, dict) else alert for alert in answer)
-        found = _alerts("Alertmanager", raw, matching)
-        # asked again here, for the values that were left out and for a proxy that drops the filter
-        return tuple(a for a in found if all(a.labels.get(name, "") == value for name, value in matching.items()))
+        return await beside(len(answer), _of_alertmanager, answer, matching)
 
     async def _of_prometheus(self, endpoint: Endpoint, matching: Mapping[str, str]) -> tuple[Alert, ...]:
         answer = await self._http.get("Prometheus", endpoint, "/api/v1/alerts", [])
         if dig(answer, "status") != "success":
             raise Unavailable("Prometheus: the answer is no list of alerts")
-        firing = (rule_alert(one) for one in dig_list(answer, "data", "alerts") if one.get("state") == "firing")
-        found = _alerts("Prometheus", firing, matching)
-        return tuple(alert for alert in found if _may_be(alert, matching))
+        alerts = dig_list(answer, "data", "alerts")
+        return await beside(len(alerts), _of_prometheus, alerts, matching)
+
+
+async def _parsed(content: bytes) -> JSON:
+    """Raises ValueError and RecursionError."""
+    if len(content) <= SMALL_BYTES:
+        small: JSON = json.loads(content)
+        return small
+    return await asyncio.to_thread(parsed_in_turns, content.decode())
+
+
+async def beside(count: int, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `read` makes of so many alerts; of more than a few in a thread, so that nobody waits for it."""
+    if count <= FEW_ALERTS:
+        return read(*args, **kwargs)
+    return await asyncio.to_thread(read, *args, **kwargs)
+
+
+def _of_alertmanager(listed: Sequence[JSON], matching: Mapping[str, str]) -> tuple[Alert, ...]:
+    raw = ({**alert, "status": "firing"} if isinstance(alert, dict) else alert for alert in listed)
+    found = _alerts("Alertmanager", raw, matching)
+    # asked again here, for the values that were left out and for a proxy that drops the filter
+    return tuple(a for a in found if all(a.labels.get(name, "") == value for name, value in matching.items()))
+
+
+def _of_prometheus(listed: Sequence[Object], matching: Mapping[str, str]) -> tuple[Alert, ...]:
+    firing = (rule_alert(one) for one in listed if one.get("state") == "firing")
+    return tuple(alert for alert in _alerts("Prometheus", firing, matching) if _may_be(alert, matching))
 
 
 def _alerts(source: str, raw: Iterable[JSON], matching: Mapping[str, str]) -> list[Alert]:

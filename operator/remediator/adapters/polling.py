@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from remediator.adapters.alertmanager import HttpAlerts, merged, rule_alert
+from remediator.adapters.alertmanager import HttpAlerts, beside, merged, rule_alert
 from remediator.adapters.endpoints import ALERTMANAGER, Endpoint
 from remediator.domain.alerts import MAX_ALERTS, Alert, read_alert
 from remediator.domain.errors import InvalidPayload, Unavailable
@@ -84,12 +84,12 @@ class PolledSources:
             answer = await self._http.get("Alertmanager", source.endpoint, "/api/v2/alerts", params)
             if not isinstance(answer, list):
                 raise Unavailable("Alertmanager: the answer is not a list")
-            return await asyncio.to_thread(_of_alertmanager, answer)
+            return await beside(len(answer), _of_alertmanager, answer)
         answer = await self._http.get("Prometheus", source.endpoint, "/api/v1/alerts", [])
         alerts = dig(answer, "data", "alerts")
         if dig(answer, "status") != "success" or not isinstance(alerts, list):
             raise Unavailable("Prometheus: the answer is no list of alerts")
-        return await asyncio.to_thread(_of_prometheus, alerts)
+        return await beside(len(alerts), _of_prometheus, alerts)
 
 
 def sources_of(names: Sequence[str], alertmanagers: Sequence[Endpoint], others: Mapping[str, Endpoint]) -> list[Source]:

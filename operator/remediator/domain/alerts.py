@@ -13,7 +13,6 @@ than half a second apart. `startsAt` is compared with `startsAt` of the same fin
 import base64
 import binascii
 import hashlib
-import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +25,7 @@ from pydantic.alias_generators import to_camel
 
 from remediator.domain.bounded import shorten
 from remediator.domain.errors import InvalidPayload, Problem
-from remediator.domain.json import JSON, Object
+from remediator.domain.json import JSON, Object, parsed_in_turns
 
 VERSION: Final = "4"
 MAX_PAYLOAD_BYTES: Final = 8 * 1024 * 1024
@@ -352,7 +351,7 @@ class _Envelope(_Wire):
 
 def _envelope(payload: bytes) -> _Envelope:
     try:
-        value = json.loads(payload.decode("utf-8"), object_hook=_as_it_is)
+        value = parsed_in_turns(payload.decode("utf-8"))
     except UnicodeDecodeError:
         raise InvalidPayload([Problem("", "the call is not UTF-8")]) from None
     except RecursionError:
@@ -363,11 +362,6 @@ def _envelope(payload: bytes) -> _Envelope:
         return _Envelope.model_validate(value)
     except ValidationError as error:
         raise InvalidPayload(_problems(error, "")) from None
-
-
-def _as_it_is(value: Object) -> Object:
-    """A line of Python for each object, at which a thread that parses megabytes gives way to others."""
-    return value
 
 
 def _problems(error: ValidationError, path: str) -> list[Problem]:
