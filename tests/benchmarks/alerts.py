@@ -11,6 +11,9 @@ Object = dict[str, Any]
 FIRES = "bench.remediator.dev/fires"
 """On a Deployment: the name of the alert that fires about it until it is cured."""
 
+PODS = "bench.remediator.dev/pods"
+"""Beside it: of how many of its pods, each with an alert of its own; absent, there is one of the Deployment."""
+
 ALERT = "QueueFull"
 RUNBOOK = "bigger-queue"
 VARIABLE, CURED = "QUEUE", "500"
@@ -18,8 +21,9 @@ BEGAN = "2026-06-01T11:00:00Z"
 NEVER = "0001-01-01T00:00:00Z"
 
 
-def deployment(namespace: str, name: str, *, fires: str = ALERT) -> Object:
+def deployment(namespace: str, name: str, *, fires: str = ALERT, pods: int = 0) -> Object:
     """One of ordinary size: a probe, resources and some variables, as people's Deployments have them."""
+    annotations = {FIRES: fires, **({PODS: str(pods)} if pods else {})}
     container = {
         "name": "app",
         "image": "registry.example.com/shop/queue:1.14.2",
@@ -32,13 +36,18 @@ def deployment(namespace: str, name: str, *, fires: str = ALERT) -> Object:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"namespace": namespace, "name": name, "labels": labels, "annotations": {FIRES: fires}},
+        "metadata": {"namespace": namespace, "name": name, "labels": labels, "annotations": annotations},
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": {"app.kubernetes.io/name": name}},
             "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
         },
     }
+
+
+def pod_names(name: str, count: int) -> list[str]:
+    """Of as many pods of a Deployment."""
+    return [f"{name}-{number:05d}" for number in range(count)]
 
 
 def replica_set(owner: Object) -> Object:
@@ -80,6 +89,18 @@ def is_cured(obj: Object) -> bool:
     """Whether the Deployment has its larger queue."""
     containers = obj["spec"]["template"]["spec"]["containers"]
     return any(one["name"] == VARIABLE for container in containers for one in container.get("env", []))
+
+
+def alerts_about(obj: Object) -> list[Object]:
+    """Those that fire about the Deployment."""
+    meta = obj["metadata"]
+    namespace, name, annotations = meta["namespace"], meta["name"], meta.get("annotations", {})
+    if is_cured(obj) or FIRES not in annotations:
+        return []
+    if PODS not in annotations:
+        return [alert_of(namespace, name, alertname=annotations[FIRES])]
+    pods = pod_names(name, int(annotations[PODS]))
+    return [alert_of(namespace, name, alertname=annotations[FIRES], pod=pod) for pod in pods]
 
 
 def alert_of(namespace: str, name: str, *, alertname: str = ALERT, status: str = "firing", **labels: str) -> Object:

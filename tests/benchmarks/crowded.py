@@ -44,7 +44,7 @@ def pods(ground: Ground, _: Template, mark: str) -> Found:
     """One notification about every pod of a few Deployments: as many runs as Deployments."""
     names = [f"queue-{mark}-{number:05d}" for number in range(WORKLOADS)]
     warm = [f"queue-{mark}-warm-{number}" for number in range(2)]
-    ground.stock([*warm, *names])
+    ground.stock([*warm, *names], pods=dict.fromkeys(names, PODS_OF_EACH))
     alerts = [alert_of(ground.namespace, name, pod=pod) for name in names for pod in ground.pods_of(name, PODS_OF_EACH)]
     with running(ground):
         warmed_up(ground, warm)

@@ -10,14 +10,14 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from benchmarks.alerts import ALERT, account, deployment, pod, policy, replica_set, runbook
+from benchmarks.alerts import ALERT, account, deployment, pod, pod_names, policy, replica_set, runbook
 from benchmarks.measuring import Samples
 from benchmarks.wire import Access, Connections
 from localcluster import Cluster, CommandFailed
@@ -43,6 +43,9 @@ class Stored(Protocol):
     """Makes runs to store."""
 
     def about(self, name: str, run: str) -> tuple[dict[str, Any], dict[str, Any]]: ...
+
+
+NO_PODS: Mapping[str, int] = {}
 
 
 class Ground:
@@ -95,10 +98,11 @@ class Ground:
         content = {"apiVersion": "v1", "kind": "List", "items": [*manifests]}
         self.cluster.run_kubectl("apply", "-f", "-", input=json.dumps(content))
 
-    def stock(self, names: Sequence[str], *, fires: str = ALERT) -> None:
-        """These Deployments are there and rolled out, and none else."""
+    def stock(self, names: Sequence[str], *, fires: str = ALERT, pods: Mapping[str, int] = NO_PODS) -> None:
+        """These Deployments are there and rolled out, and none else; of some the alerts are about so many pods."""
         self.clear()
-        self.create(self.deployments, [deployment(self.namespace, name, fires=fires) for name in names])
+        made = [deployment(self.namespace, name, fires=fires, pods=pods.get(name, 0)) for name in names]
+        self.create(self.deployments, made)
         self.wait(lambda: self.state()["rolledOut"] == len(names), "the Deployments are not rolled out", 300)
 
     def clear(self) -> None:
@@ -125,7 +129,7 @@ class Ground:
         owner = self.cluster.api.get(f"{self.deployments}/{name}")
         sets = f"/apis/apps/v1/namespaces/{self.namespace}/replicasets"
         made = self.cluster.api.call("POST", sets, replica_set(owner))
-        names = [f"{name}-{number:05d}" for number in range(count)]
+        names = pod_names(name, count)
         self.create(f"/api/v1/namespaces/{self.namespace}/pods", [pod(made, one) for one in names])
         return names
 

@@ -8,7 +8,7 @@ than what is measured. In their place each Deployment's status says, a second af
 that one replica of it is there and ready. That is one write for each change, for the floor as for the
 operator.
 
-An alert fires for each Deployment that says so in an annotation, until its container has the variable
+An alert fires for each Deployment that says so in an annotation, or for its pods, until its container has the variable
 `QUEUE`. The first line that this process prints is its URL; `/state` counts the Deployments, the rolled out
 ones and the cured ones.
 """
@@ -17,13 +17,15 @@ import asyncio
 import json
 import sys
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from aiohttp import web
 
-from benchmarks.alerts import FIRES, alert_of, is_cured
+from benchmarks.alerts import alerts_about, is_cured
 from benchmarks.wire import MERGE_PATCH, Access, Connections
 
+STATE = {"status": {"state": "active", "silencedBy": [], "inhibitedBy": []}, "receivers": []}
 ROLLED_OUT_AFTER_SECONDS = 1.0
 WRITERS = 8
 
@@ -37,7 +39,7 @@ class Deployments:
         self._known: dict[str, bool] = {}
         self._observed: set[str] = set()
         self._asked: dict[str, int] = {}
-        self._firing: dict[str, tuple[dict[str, str], bytes]] = {}
+        self._firing: dict[str, list[tuple[dict[str, str], bytes]]] = {}
         self._rolling: set[asyncio.Task[None]] = set()
 
     def state(self) -> dict[str, int]:
@@ -50,7 +52,8 @@ class Deployments:
 
     def firing(self, wanted: list[tuple[str, str]]) -> bytes:
         """Alertmanager's answer: the alerts whose labels have these values."""
-        found = [text for labels, text in self._firing.values() if all(labels.get(n) == v for n, v in wanted)]
+        known = chain.from_iterable(self._firing.values())
+        found = [text for labels, text in known if all(labels.get(n) == v for n, v in wanted)]
         return b"[" + b",".join(found) + b"]"
 
     async def follow(self) -> None:
@@ -74,12 +77,12 @@ class Deployments:
         meta = obj["metadata"]
         name, cured = meta["name"], is_cured(obj)
         self._known[name] = cured
-        if cured or FIRES not in meta.get("annotations", {}):
+        if cured:
             self._firing.pop(name, None)
         elif name not in self._firing:
-            alert = alert_of(meta["namespace"], name, alertname=meta["annotations"][FIRES])
-            told = {**alert, "status": {"state": "active", "silencedBy": [], "inhibitedBy": []}, "receivers": []}
-            self._firing[name] = (alert["labels"], json.dumps(told).encode())
+            self._firing[name] = [
+                (alert["labels"], json.dumps({**alert, **STATE}).encode()) for alert in alerts_about(obj)
+            ]
         if obj.get("status", {}).get("observedGeneration", 0) == meta["generation"]:
             self._observed.add(name)
         elif self._asked.get(name) != meta["generation"]:
