@@ -123,7 +123,6 @@ class Stored:
                 "megabytes": {"before": resident, "most": most, "after": megabytes(operator.pid)[0]},
                 "stalls": stalls_between(samples, ground.metrics()),
             }
-        ground.clear()
         return {"operator": found}
 
 

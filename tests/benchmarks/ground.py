@@ -187,12 +187,18 @@ class Ground:
 
 
 def _deleted(api: Api, path: str) -> bool:
-    """Whether everything there is gone; the API server gives up after a minute, with many thousands still there."""
+    """
+    Whether everything there is gone.
+
+    With many thousands still there the API server gives up after a minute, with an answer or without.
+    """
     try:
         api.call("DELETE", path, timeout=300)
     except ApiError as refusal:
         if refusal.status != HTTPStatus.GATEWAY_TIMEOUT:
             raise
+        return False
+    except ConnectionError:
         return False
     return True
 
