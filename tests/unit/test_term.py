@@ -88,6 +88,51 @@ async def test_what_comes_later_is_worked_on_at_once_and_what_is_deleted_no_more
         assert work.done == ["a"]
 
 
+def in_version(version: int, name: str = "a", **status: Any) -> Any:
+    made = stored(name, **status)
+    made["metadata"]["resourceVersion"] = str(version)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("brought", "looks"),
+    [([9], 1), ([8, 9], 1), ([9, 10], 2), ([], 1)],
+    ids=["its own", "both of its own", "somebody's after it", "nothing yet"],
+)
+async def test_what_comes_back_before_its_write_is_answered_is_no_news(brought: list[int], looks: int) -> None:
+    term, work, caught_up = Term(StoppedClock(), 1, Uncounted()), Work(), asyncio.Event()
+    caught_up.set()
+    work.busy.clear()
+    async with led(term, work, caught_up):
+        term.saw_run("ADDED", in_version(7))
+        await settled()
+        for version in brought:
+            term.saw_run("MODIFIED", in_version(version))
+        for version in (8, 9):  # the answers to two writes
+            term.wrote(Run.parse(in_version(version)))
+        work.busy.set()
+        await settled()
+
+        assert work.done == ["a"] * looks
+
+
+async def test_news_of_a_run_that_is_worked_on_is_looked_at_afterwards() -> None:
+    term, work, caught_up = Term(StoppedClock(), 1, Uncounted()), Work(), asyncio.Event()
+    caught_up.set()
+    work.busy.clear()
+    async with led(term, work, caught_up):
+        term.saw_run("ADDED", in_version(7))
+        await settled()
+        term.saw_run("MODIFIED", in_version(8))
+        work.busy.set()
+        await settled()
+
+        assert work.done == ["a", "a"]
+        term.saw_run("MODIFIED", in_version(9))
+        await settled()
+        assert work.done == ["a", "a", "a"]
+
+
 async def test_what_is_under_way_comes_to_its_end_before_the_term_does() -> None:
     term, work, caught_up = Term(StoppedClock(), 2, Uncounted()), Work(), asyncio.Event()
     caught_up.set()

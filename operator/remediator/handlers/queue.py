@@ -121,6 +121,10 @@ class Queue:
         """Whether any key is being worked on."""
         return bool(self._working)
 
+    def is_working_on(self, key: Key) -> bool:
+        """Whether the key is being worked on, or waits for a worker."""
+        return key in self._working
+
     def _begin(self, key: Key, rank: float) -> None:
         self._waiting.pop(key, None)
         task = asyncio.get_running_loop().create_task(self._attend(key, rank), name=f"run {key[0]}/{key[1]}")

@@ -9,6 +9,7 @@ seen that there was when the epoch was raised: what the predecessor had begun co
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, Final, Protocol
 
 from remediator.domain.errors import Deposed
@@ -19,6 +20,7 @@ from remediator.handlers.fenced import Fenced
 from remediator.handlers.latest import Latest
 from remediator.handlers.owed import Owed
 from remediator.handlers.queue import Key, Queue, Work
+from remediator.handlers.run_index import is_older
 from remediator.handlers.tally import Noted, noted, noted_of_ended
 from remediator.handlers.unfinished import Unfinished
 from remediator.ports import Clock
@@ -58,6 +60,10 @@ class Term:
         self._unfinished = Unfinished()
         self._fenced = Fenced()
         self._queue: Queue | None = None
+        self._news: dict[Key, str] = {}
+        """Of a run that is being worked on: the version in which the watch has brought it meanwhile."""
+        self._written: dict[Key, str] = {}
+        """And the one in which it was written last."""
 
     async def lead(self, work: Work, caught_up: Callable[[], Awaitable[None]], keeps: Iterable[Keep]) -> None:
         """
@@ -65,7 +71,7 @@ class Term:
 
         What was begun has ended when it returns, also where it returns by itself: the mandate is over then.
         """
-        queue = Queue(work, self._workers)
+        queue = Queue(partial(self._work, work), self._workers)
         try:
             self._counts.begin_anew()
             await caught_up()
@@ -102,16 +108,22 @@ class Term:
         except ValueError as error:
             log.error("a run cannot be read", extra={"run": "/".join(key), "error": str(error)[:500]})
             return
-        self.wrote(run)
+        self._note(run)
         self.acting.saw(run)
         self.owed.note(run)
-        if key in self._unfinished:
-            self.look_at(key)
-        else:
+        if key not in self._unfinished:
             self.latest.forget(key)
+        elif self._queue is not None and self._queue.is_working_on(key):
+            self._news[key] = run.resource_version
+        else:
+            self.look_at(key)
 
     def wrote(self, run: Run) -> None:
         """A run as it was just stored; who acts and what is owed, whoever stored it has noted himself."""
+        self._written[run.namespace, run.name] = run.resource_version
+        self._note(run)
+
+    def _note(self, run: Run) -> None:
         self.latest.note(run)
         self._counts.note_run(noted(run))
         self._fenced.note(run)
@@ -144,6 +156,21 @@ class Term:
             if self._clock.boot_seconds() - begun >= within_seconds:
                 return
             await self._clock.sleep(PAUSE_SECONDS)
+
+    async def _work(self, work: Work, key: Key) -> float | None:
+        """
+        The run is worked on, and at once again where the watch has brought news of it meanwhile.
+
+        What was written here may come back before the answer to the write does. A write that succeeds
+        proves that nobody else has written since the look began, so what is no newer is no news.
+        """
+        for known in (self._news, self._written):
+            known.pop(key, None)
+        try:
+            after = await work(key)
+        finally:
+            news, written = self._news.pop(key, ""), self._written.pop(key, "")
+        return 0.0 if news and news != written and not is_older(news, written) else after
 
     def _forget(self, key: Key) -> None:
         if self._queue is not None:
