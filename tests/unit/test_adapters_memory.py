@@ -17,8 +17,10 @@ class Held:
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
+    rounds = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.set_threshold(*rounds)
 
 
 def test_what_is_left_is_not_looked_through_again() -> None:
@@ -39,3 +41,13 @@ def test_garbage_is_not_kept_for_good() -> None:
     keep_for_good()
 
     assert gone() is None
+
+
+def test_a_burst_of_objects_that_stay_is_not_gone_through_as_a_whole() -> None:
+    keep_for_good()
+    before = gc.get_stats()[2]["collections"]
+
+    burst = [[n] for n in range(500_000)]
+
+    assert len(burst) == 500_000
+    assert gc.get_stats()[2]["collections"] == before
