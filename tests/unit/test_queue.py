@@ -52,6 +52,24 @@ async def test_a_key_that_is_added_while_it_is_worked_on_is_worked_on_once_more_
     assert seen == [A, A]
 
 
+async def test_an_appointment_that_is_made_while_a_key_is_worked_on_is_kept() -> None:
+    seen: list[Key] = []
+    go = asyncio.Event()
+
+    queue = Queue(held(seen, go))
+    queue.add(A)
+    await settled()
+    queue.add(A, 0.05)
+    queue.add(A, 60)
+    go.set()
+    await settled()
+    assert seen == [A]
+    await asyncio.sleep(0.1)
+
+    assert seen == [A, A]
+    assert queue.depth == 0
+
+
 async def test_one_key_is_never_worked_on_twice_at_a_time() -> None:
     working: set[Key] = set()
     overlaps = []

@@ -2,7 +2,8 @@
 The work queue: one key, one worker at a time, now or later.
 
 Where more keys are due than there are workers, what has just happened comes before what was only to be
-looked at again by now: an alert is not kept waiting by the rollouts of others. A key that is asked for while it is worked on is worked on once more afterwards; asked for ten
+looked at again by now: an alert is not kept waiting by the rollouts of others. A key that is asked for
+while it is worked on is worked on once more afterwards, at once or when it was asked for; asked for ten
 times, it is still worked on once. Nothing is kept here that the API server does not have.
 """
 
@@ -71,19 +72,19 @@ class Queue:
         self._places = Places(workers)
         self._waiting: dict[Key, asyncio.TimerHandle] = {}
         self._working: dict[Key, asyncio.Task[None]] = {}
-        self._again: set[Key] = set()
+        self._again: dict[Key, float] = {}
+        """When to look again at what is being worked on, by the loop's clock."""
         self._stopped = False
 
     def add(self, key: Key, after_seconds: float = 0.0) -> None:
         """Look at the key after that time; an earlier appointment of the same key stands."""
         if self._stopped:
             return
-        if key in self._working:
-            if after_seconds <= 0:
-                self._again.add(key)
-            return
         loop = asyncio.get_running_loop()
         due = loop.time() + max(after_seconds, 0.0)
+        if key in self._working:
+            self._again[key] = min(due, self._again.get(key, due))
+            return
         before = self._waiting.get(key)
         if before is not None:
             if before.when() <= due:
@@ -136,15 +137,15 @@ class Queue:
             async with self._places.taken(rank):
                 after = await self._work(key)
         except asyncio.CancelledError:
-            self._again.discard(key)
+            self._again.pop(key, None)
             raise
         except Exception:  # a stranger's mistake must not stop the queue: it is told, and looked at again
             log.exception("run could not be looked at", extra={"run": f"{key[0]}/{key[1]}"})
             after = AFTER_A_SURPRISE_SECONDS
         finally:
             self._working.pop(key, None)
-        if key in self._again:
-            self._again.discard(key)
-            self.add(key)
-        elif after is not None:
+        again = self._again.pop(key, None)
+        if again is not None:
+            self.add(key, again - asyncio.get_running_loop().time())
+        if after is not None:
             self.add(key, after)
