@@ -13,8 +13,8 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
@@ -374,7 +374,8 @@ class KubeApi:
                         continue
                     if not 200 <= answer.status < 300:
                         raise await _failure(answer, method, path)
-                    yield answer
+                    with _aborted_unless_read(answer):
+                        yield answer
                     return
             except RemediatorError:
                 raise
@@ -411,6 +412,17 @@ class KubeApi:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
+
+
+@contextmanager
+def _aborted_unless_read(answer: aiohttp.ClientResponse) -> Iterator[None]:
+    """What was not read to its end leaves no connection behind that waits for TLS' goodbye."""
+    try:
+        yield
+    except BaseException:
+        if answer.connection is not None and answer.connection.transport is not None:
+            answer.connection.transport.abort()
+        raise
 
 
 @asynccontextmanager
