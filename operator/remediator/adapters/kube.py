@@ -417,12 +417,13 @@ class KubeApi:
 @contextmanager
 def _aborted_unless_read(answer: aiohttp.ClientResponse) -> Iterator[None]:
     """What was not read to its end leaves no connection behind that waits for TLS' goodbye."""
+    is_read = False
     try:
         yield
-    except BaseException:
-        if answer.connection is not None and answer.connection.transport is not None:
+        is_read = True
+    finally:
+        if not is_read and answer.connection is not None and answer.connection.transport is not None:
             answer.connection.transport.abort()
-        raise
 
 
 @asynccontextmanager
