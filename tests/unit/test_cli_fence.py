@@ -1,18 +1,15 @@
 """What the plugin says of Guardrails, and what it grants."""
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
+from plugins import Invoke, typed_by
 from remediator.actions import registry
-from remediator.adapters.evidence import ConfigMapEvidence
-from remediator.cli.connect import Connected, Wanted
 from remediator.cli.granting import (
     CLUSTER_ROLE,
     CLUSTER_ROLE_BINDING,
@@ -21,7 +18,6 @@ from remediator.cli.granting import (
     SERVICE_ACCOUNT,
     change_rules,
 )
-from remediator.cli.main import plugin
 from remediator.domain.actions import ActionClass, Permission
 from remediator.domain.objects import GUARDRAIL, POLICY, RUN, ObjectRef
 from remediator.generate.__main__ import ROOT
@@ -30,12 +26,6 @@ from remediator.testing import FakeCluster, StoppedClock
 NOW = datetime(2026, 12, 24, 12, 0, tzinfo=UTC)
 FIXER = "system:serviceaccount:shop:fixer"
 OPERATOR = "system:serviceaccount:remediator-system:remediator"
-
-Invoke = Callable[..., Result]
-
-
-async def nobody() -> tuple[str, tuple[str, ...]]:
-    return "nobody", ()
 
 
 def guardrail(name: str, env: str = "prod", **spec: Any) -> Any:
@@ -99,21 +89,7 @@ def cluster() -> FakeCluster:
 
 @pytest.fixture
 def invoke(cluster: FakeCluster) -> Invoke:
-    @asynccontextmanager
-    async def connected(wanted: Wanted) -> AsyncIterator[Connected]:
-        yield Connected(
-            cluster=cluster,
-            evidence=ConfigMapEvidence(cluster),
-            clock=StoppedClock(NOW),
-            namespace=wanted.namespace or "shop",
-            operator_namespace=wanted.operator_namespace,
-            whoami=nobody,
-        )
-
-    def invoked(*args: str) -> Result:
-        return CliRunner(env={"COLUMNS": "120"}).invoke(plugin, list(args), obj=connected)
-
-    return invoked
+    return typed_by("nobody", cluster, NOW)
 
 
 # guardrails

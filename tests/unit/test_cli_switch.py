@@ -1,20 +1,16 @@
 """`kubectl remediate suspend`, `resume` and `status`, without a cluster."""
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 
-from remediator.adapters.evidence import ConfigMapEvidence
+from plugins import Invoke, typed_by
 from remediator.cli import live
-from remediator.cli.connect import Connected, Wanted
-from remediator.cli.main import plugin
 from remediator.cli.switch import POLICIES
 from remediator.domain.errors import Unavailable
 from remediator.domain.json import Object, dig_text
@@ -33,8 +29,6 @@ GROUP = "admissionregistration.k8s.io"
 POLICY = Kind(GROUP, "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", namespaced=False)
 BINDING = Kind(GROUP, "v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", namespaced=False)
 
-Invoke = Callable[..., Result]
-
 
 @pytest.fixture
 def cluster() -> FakeCluster:
@@ -51,24 +45,7 @@ def cluster() -> FakeCluster:
 
 @pytest.fixture
 def invoke(cluster: FakeCluster) -> Invoke:
-    async def alice() -> tuple[str, tuple[str, ...]]:
-        return "alice", ()
-
-    @asynccontextmanager
-    async def connected(wanted: Wanted) -> AsyncIterator[Connected]:
-        yield Connected(
-            cluster=cluster,
-            evidence=ConfigMapEvidence(cluster),
-            clock=StoppedClock(NOW),
-            namespace=wanted.namespace or "shop",
-            operator_namespace=wanted.operator_namespace,
-            whoami=alice,
-        )
-
-    def invoked(*args: str, input: str | None = None) -> Result:  # noqa: A002 - as the runner calls it
-        return CliRunner(env={"COLUMNS": "120"}).invoke(plugin, list(args), obj=connected, input=input)
-
-    return invoked
+    return typed_by("alice", cluster, NOW)
 
 
 def pulled(cluster: FakeCluster, reason: str = "INC-4711", by: str = "bob") -> None:

@@ -4,8 +4,6 @@ import copy
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -13,11 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
+from plugins import Invoke, typed_by
 from remediator.adapters.evidence import ConfigMapEvidence
-from remediator.cli.connect import Connected, Wanted
-from remediator.cli.main import VERBS, plugin
+from remediator.cli.main import VERBS
 from remediator.domain.errors import Unavailable
 from remediator.domain.objects import RUN
 from remediator.testing import FakeCluster, StoppedClock
@@ -26,8 +24,6 @@ DATA = Path(__file__).parents[1] / "data" / "runs"
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 FIRST = "queue-4f2a81c09be2d713-1"
 CONTENT = "runbook-9c1e5b0c7d2f4a68"
-
-Invoke = Callable[..., Result]
 
 
 @cache
@@ -58,25 +54,7 @@ def cluster() -> FakeCluster:
 
 @pytest.fixture
 def invoke(cluster: FakeCluster) -> Invoke:
-    @asynccontextmanager
-    async def connected(wanted: Wanted) -> AsyncIterator[Connected]:
-        yield Connected(
-            cluster=cluster,
-            evidence=ConfigMapEvidence(cluster),
-            clock=StoppedClock(NOW),
-            namespace=wanted.namespace or "shop",
-            operator_namespace=wanted.operator_namespace,
-            whoami=alice,
-        )
-
-    def invoked(*args: str) -> Result:
-        return CliRunner(env={"COLUMNS": "100"}).invoke(plugin, list(args), obj=connected)
-
-    return invoked
-
-
-async def alice() -> tuple[str, tuple[str, ...]]:
-    return "alice", ("sre", "system:authenticated")
+    return typed_by("alice", cluster, NOW, groups=("sre", "system:authenticated"), columns=100)
 
 
 def first_words(result: Result) -> list[str]:

@@ -4,11 +4,11 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import pytest
@@ -191,19 +191,29 @@ def populate(cluster: FakeCluster) -> None:
     cluster.add(workload("checkout"))
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+W = TypeVar("W", bound=World)
+
+
+@asynccontextmanager
+async def started(kind: type[W], folder: Path) -> AsyncIterator[W]:
+    """A world of that kind with one policy, taking alerts from whoever has the token."""
     clock = StoppedClock()
     cluster = FakeCluster(clock)
     populate(cluster)
-    tokens = tmp_path / "tokens"
+    tokens = folder / "tokens"
     tokens.mkdir()
     (tokens / "one").write_text(TOKEN + "\n")
-    made = World(cluster, clock, cluster, tokens)
+    made = kind(cluster, clock, cluster, tokens)
     made.policy()
     await made.start()
     yield made
     await made.stop()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with started(World, tmp_path) as made:
+        yield made
 
 
 # Storing

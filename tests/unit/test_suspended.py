@@ -30,10 +30,8 @@ from remediator.engine.suspension import (
 from remediator.handlers import suspended as suspended_module
 from remediator.handlers.picking_up import AT_ONCE, PickingUp
 from remediator.testing.admission import SwitchPolicies
-from remediator.testing.clock import StoppedClock
-from remediator.testing.cluster import FakeCluster
 from remediator.testing.fakes import FakeAlertSource
-from unit.test_intake import OPERATOR, TOKEN, World, an_alert, populate
+from unit.test_intake import OPERATOR, World, an_alert, started
 
 CRASH = (OPERATOR, "crash")
 CONFIG_MAP = BUILT_IN["ConfigMap"]
@@ -79,17 +77,8 @@ class Suspendable(World):
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[Suspendable]:
-    clock = StoppedClock()
-    cluster = FakeCluster(clock)
-    populate(cluster)
-    tokens = tmp_path / "tokens"
-    tokens.mkdir()
-    (tokens / "one").write_text(TOKEN + "\n")
-    made = Suspendable(cluster, clock, cluster, tokens)
-    made.policy()
-    await made.start()
-    yield made
-    await made.stop()
+    async with started(Suspendable, tmp_path) as made:
+        yield made
 
 
 def alert(name: str, **given: Any) -> Alert:

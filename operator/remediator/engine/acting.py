@@ -91,7 +91,7 @@ class Occupied:
     def add(self, actor: Actor) -> None:
         """The actor acts, too."""
         self._count += 1
-        self._policies[actor.policy] += 1
+        _add(self._policies, actor.policy, 1)
         for ref in actor.objects:
             if ref in self._workers:
                 self._workers[ref].append(actor)
@@ -102,7 +102,7 @@ class Occupied:
     def remove(self, actor: Actor) -> None:
         """One that was added acts no more."""
         self._count -= 1
-        self._policies[actor.policy] -= 1
+        _add(self._policies, actor.policy, -1)
         for ref in actor.objects:
             self._workers[ref].remove(actor)
             if not self._workers[ref]:
@@ -136,10 +136,8 @@ class Occupied:
         return self._nodes
 
     def _note(self, ref: ObjectRef, more: int) -> None:
-        self._namespaces[ref.namespace] += more
+        _add(self._namespaces, ref.namespace, more)
         self._nodes += more * _is_node(ref)
-        if not self._namespaces[ref.namespace]:
-            del self._namespaces[ref.namespace]
 
 
 class Others:
@@ -244,3 +242,10 @@ def _counted(
 
 def _is_node(ref: ObjectRef) -> bool:
     return ref.kind == "Node"
+
+
+def _add(counts: Counter[str], name: str, more: int) -> None:
+    """What comes to nothing is forgotten."""
+    counts[name] += more
+    if not counts[name]:
+        del counts[name]

@@ -83,11 +83,12 @@ class Register:
         if acts(run):
             self._acts(key, run)
             return
-        before = self._acting.pop(key, None), self._reserved.pop(key, None)
-        self._count(key)
         if run.is_ended:
             self.forget(key)
-        elif any(one is not None for one in before):
+            return
+        before = self._acting.pop(key, None), self._reserved.pop(key, None)
+        if any(one is not None for one in before):
+            self._count(key)
             self._make_room()
 
     def forget(self, key: Key) -> None:
