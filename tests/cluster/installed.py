@@ -45,9 +45,10 @@ groups:
     labels: {severity: warning}
   - alert: RedisGatewayDown
     expr: min by (namespace) (up{job="redis-gateway"}) == 0
+    for: 20s
     labels: {severity: critical}
 """
-"""As the playbooks' pages have them, but without `for`."""
+"""As the playbooks' pages have them, with no `for`, or one in which the kubelet notices what Prometheus noticed."""
 
 BOOK = """
 targets: [Deployment]

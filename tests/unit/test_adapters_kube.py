@@ -2,8 +2,13 @@
 
 import asyncio
 import json
+import socket
+import ssl
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +33,7 @@ from remediator.domain.objects import BUILT_IN, ObjectRef
 from remediator.ports import Identity
 from remediator.testing import StoppedClock
 
+CERTIFICATES = Path(__file__).parent.parent / "data" / "certificates"
 POD = ObjectRef.of("Pod", "shop", "one")
 
 
@@ -217,6 +223,46 @@ async def test_an_answer_that_never_ends_is_given_up(server: Server, clock: Stop
     ):
         with pytest.raises(Unavailable, match=r"within 0\.2s"):
             await KubeCluster(api).patch(POD, [])
+
+
+async def test_a_request_that_is_cancelled_leaves_no_connection_that_waits_for_a_goodbye(clock: StoppedClock) -> None:
+    serves = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serves.load_cert_chain(CERTIFICATES / "valid.pem", CERTIFICATES / "server.key")
+    asked, over = threading.Event(), threading.Event()
+
+    def never_answer(listening: socket.socket) -> None:
+        with serves.wrap_socket(listening.accept()[0], server_side=True) as connection:
+            connection.recv(1)
+            asked.set()
+            over.wait(30)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as threads:
+        threads.submit(never_answer, listening)
+        address = listening.getsockname()
+
+        async def no_header() -> str:
+            return ""
+
+        async def load() -> Access:
+            trusts = ssl.create_default_context(cafile=str(CERTIFICATES / "authority.pem"))
+            return Access(f"https://{address[0]}:{address[1]}", trusts, no_header, "api.test")
+
+        async with KubeApi(load, clock) as api:
+            request = asyncio.create_task(api.json("GET", "/version"))
+            await asyncio.to_thread(asked.wait, 30)
+            request.cancel()
+            await asyncio.gather(request, return_exceptions=True)
+        left = established_to(address[1])
+        over.set()
+
+    assert request.cancelled()
+    assert left == 0
+
+
+def established_to(port: int) -> int:
+    """Connections to a port of this machine that nobody has closed; columns and states as in proc_pid_net(5)."""
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return sum(peer.endswith(f":{port:04X}") and state == "01" for _, _, peer, state, *_ in rows)
 
 
 async def test_an_answer_that_is_too_large_is_not_held(

@@ -13,10 +13,11 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+from weakref import WeakSet
 
 import aiohttp
 import tenacity
@@ -374,8 +375,7 @@ class KubeApi:
                         continue
                     if not 200 <= answer.status < 300:
                         raise await _failure(answer, method, path)
-                    with _aborted_unless_read(answer):
-                        yield answer
+                    yield answer
                     return
             except RemediatorError:
                 raise
@@ -406,7 +406,7 @@ class KubeApi:
     def _opened_session(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=60),
+                connector=_Connections(limit=self._connections, keepalive_timeout=60),
                 headers={"Accept": JSON_TYPE, "User-Agent": "remediator"},
                 trust_env=False,  # a proxy for the internet does not lead to the API server
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -414,16 +414,33 @@ class KubeApi:
         return self._session
 
 
-@contextmanager
-def _aborted_unless_read(answer: aiohttp.ClientResponse) -> Iterator[None]:
-    """What was not read to its end leaves no connection behind that waits for TLS' goodbye."""
-    is_read = False
-    try:
-        yield
-        is_read = True
-    finally:
-        if not is_read and answer.connection is not None and answer.connection.transport is not None:
-            answer.connection.transport.abort()
+class _Connections(aiohttp.TCPConnector):
+    """
+    Connections that end with their pool, those too that are out of use and wait for TLS' goodbye.
+
+    A request that is cancelled leaves such a one, which would outlive the loop.
+    """
+
+    def __init__(self, *, limit: int, keepalive_timeout: float) -> None:
+        super().__init__(limit=limit, keepalive_timeout=keepalive_timeout)
+        self._made: WeakSet[asyncio.Transport] = WeakSet()
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as aiohttp names it
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        if connection.transport is not None:
+            self._made.add(connection.transport)
+        return connection
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        """None is open; the loop lets go of their sockets in its next turns."""
+        await super().close(abort_ssl=abort_ssl)
+        for transport in list(self._made):
+            transport.abort()
 
 
 @asynccontextmanager
