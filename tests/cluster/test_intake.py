@@ -191,7 +191,6 @@ async def start(installed: LocalCluster, shop: str, tmp_path: Path) -> AsyncIter
         await replica.server.stop()
         await replica.stop_watching()
         await api.close()
-    await asyncio.sleep(0.1)  # TLS says goodbye after `close` has returned
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
