@@ -12,7 +12,10 @@ from typing import Final
 from remediator.domain.runs import Attempt, Run, StepRecord, StepState
 
 SAID_WITHIN: Final = timedelta(seconds=10)
-"""After a change; whoever looks at runs sees them act for so much longer than they do."""
+"""After a verification has begun; whoever looks at runs sees them act for so much longer than they do."""
+
+SAID_AFTER: Final = timedelta(minutes=1)
+"""After a change it is said at once: an operator that is ended again and again gets on nevertheless."""
 
 
 def unsaid_until(run: Run, stored: Run, now: datetime) -> datetime | None:
@@ -27,8 +30,9 @@ def unsaid_until(run: Run, stored: Run, now: datetime) -> datetime | None:
     same = {"attempts": before, "timeline": stored.status.timeline}
     if run.status.model_copy(update=same) != stored.status or not _only_verifies(attempts[-1], before[-1]):
         return None
-    until = max((step.started_at for step in attempts[-1].steps if step.started_at is not None), default=now)
-    return until + SAID_WITHIN if now < until + SAID_WITHIN else None
+    changed = max((step.started_at for step in attempts[-1].steps if step.started_at is not None), default=now)
+    until = min((attempts[-1].verifying_since or now) + SAID_WITHIN, changed + SAID_AFTER)
+    return until if now < until else None
 
 
 def _only_verifies(attempt: Attempt, before: Attempt) -> bool:
