@@ -8,7 +8,8 @@ from flows import CHECKOUT, changes, env, fired
 from known import Given
 from remediator.domain.errors import NotFound, Unavailable
 from remediator.domain.json import dig, dig_list
-from remediator.domain.runs import Run, RunOutcome, StepState
+from remediator.domain.runs import Run, RunOutcome, StepState, Verdict
+from remediator.engine.record import current
 from remediator.testing import NOON
 from remediator.testing.world import World, transcript
 
@@ -90,6 +91,24 @@ async def test_two_more_lead_to_its_end_where_it_soon_helps() -> None:
     change = next(i for i, w in enumerate(writes) if w.ref == CHECKOUT)
     after = [w.obj for w in writes[change + 1 :] if w.ref.kind == "RunbookRun"]
     assert [dig(obj, "status", "state") for obj in after] == ["Acting", "Ended"]
+
+
+async def test_the_end_reads_the_target_only_for_somebody_who_is_told_of_it() -> None:
+    told = SOON + "finally:\n- name: say\n  notify: {to: default, message: '${target.name}'}\n"
+
+    assert [await reads_after_the_rollout(book) for book in (SOON, told)] == [0, 1]
+
+
+async def reads_after_the_rollout(book: str) -> int:
+    made = world(book)
+    run = await fired(made)
+    stored = await made.settle(run, within=timedelta(seconds=30))
+    assert [check.verdict for check in current(stored).checks] == [Verdict.VERIFIED, None], transcript(stored)
+    before = len(made.cluster.calls)
+    made.alerts.resolve()
+    ended = await made.settle(run)
+    assert ended.status.outcome is RunOutcome.REMEDIATED, transcript(ended)
+    return sum(call.resource == "deployments" for call in made.cluster.calls[before:])
 
 
 async def test_a_verification_that_lasts_is_seen_ten_seconds_after_its_begin() -> None:

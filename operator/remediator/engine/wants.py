@@ -8,7 +8,7 @@ from remediator.domain.policies import Mode
 from remediator.domain.runbooks import WAIT
 from remediator.domain.runs import Attempt, Run, StepState
 from remediator.domain.verdicts import Reason
-from remediator.engine import approvals, debts, due, questions
+from remediator.engine import approvals, closing, debts, due, questions
 from remediator.engine.acceptance import AcceptedPolicy, AcceptedRunbook, CompiledRemedy, CompiledStep
 from remediator.engine.endings import checks_of
 from remediator.engine.facts import Wants
@@ -41,7 +41,8 @@ def _of_run(run: Run, book: AcceptedRunbook | None) -> Wants:
     if run.status.resolved is None or attempt is None or book is None:
         return NOTHING
     if run.status.ending is not None:
-        return Wants(target=not _waits_at_the_end(run))
+        tells = len(run.status.ending.told) < len(closing.messages(run, book))
+        return Wants(target=tells and not _waits_at_the_end(run))
     if debts.in_payment(run) is not None:
         return _of_debts(run)
     if attempt.diagnosed_at is None:
