@@ -85,6 +85,7 @@ from remediator.handlers.run_watch import RunWatch
 from remediator.handlers.runs import Reconciler
 from remediator.handlers.senders import Senders
 from remediator.handlers.serving import Server
+from remediator.handlers.shared_alerts import SharedAlerts
 from remediator.handlers.sighted import SightedAlerts
 from remediator.handlers.stored import StoredRuns
 from remediator.handlers.storms import Storms, StormTeller
@@ -114,7 +115,8 @@ class Operator:
         self.metrics = PrometheusMetrics(endpoints.prometheus, clock)
         self.lookup = SystemLookup()
         self.checked = Checked(self.lookup, clock, own)
-        self.alerts = AlertSources(endpoints.alertmanagers, endpoints.default_prometheus)
+        self.sources = AlertSources(endpoints.alertmanagers, endpoints.default_prometheus)
+        self.alerts = SharedAlerts(self.sources, clock)
         self.polled = _polled(settings, endpoints)
         self.notifier = AppriseNotifier(cluster, settings.namespace, clock, checked=self.checked)
         self.measures = measures = IntakeMetrics(CollectorRegistry())
@@ -229,7 +231,7 @@ class Operator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.health.stop()
-        await self.alerts.close()
+        await self.sources.close()
         await self.polled.close()
         self.notifier.close()
         self.lookup.close()

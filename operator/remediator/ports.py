@@ -200,6 +200,8 @@ class Firing:
 
     alerts: tuple[Alert, ...] | None
     source: str
+    asked_at: float | None = None
+    """In seconds since boot; None: when it was asked for here."""
 
 
 class AlertSource(Protocol):

@@ -153,4 +153,4 @@ class ConfinedAlerts:
         if found.alerts is None:
             return found
         own = tuple(alert for alert in found.alerts if alert.labels.get("namespace") == self._namespace)
-        return Firing(own, found.source)
+        return Firing(own, found.source, found.asked_at)

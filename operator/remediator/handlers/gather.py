@@ -68,18 +68,18 @@ class Gatherer:
         target, step_target, (firing, source), lock, rollouts, around, inhibitors = await asyncio.gather(
             once.seen(run.target.ref) if wanted.target else _not_read(),
             once.seen(step.target.ref) if step is not None and step.target is not None else _not_read(),
-            once.once(FIRING, lambda: self._firing(run)) if wanted.firing else _nobody(),
+            once.once(FIRING, lambda: self._firing(run, once)) if wanted.firing else _nobody(),
             self._lock(run) if wanted.lock else _no_lock(),
             self._rollouts(once, run) if wanted.rollouts else _none(),
             self._around(once, step) if wanted.surroundings else _none(),
-            self._inhibitors(run) if wanted.inhibitors else _none(),
+            self._inhibitors(run, once) if wanted.inhibitors else _none(),
         )
         missing = await self._missing(run, book, step) if wanted.permissions else None
         policy, policy_problem = outside.definitions.policy_of(run)
         namespace = run.target.ref.namespace
         facts = Facts(
             now=outside.clock.now(),
-            boot_seconds=boot_seconds,
+            boot_seconds=min(boot_seconds, once.since),
             runbook=book,
             runbook_problem=problem,
             policy=policy,
@@ -175,7 +175,7 @@ class Gatherer:
             return None
         return self._outside.owed.on(step.target.ref, but=run.uid)
 
-    async def _firing(self, run: Run) -> tuple[Any, str]:
+    async def _firing(self, run: Run, once: Readings) -> tuple[Any, str]:
         source_of_alerts = self._outside.alerts_for(run)
         if not run.alerts.names or not source_of_alerts.configured:
             return None, ""
@@ -183,13 +183,14 @@ class Gatherer:
         source = ""
         for question in questions_about(run.alerts):
             answer = await source_of_alerts.firing(question)
+            once.share(answer.asked_at)
             source = answer.source
             if answer.alerts is None:
                 return None, source
             found.extend(answer.alerts)
         return tuple(found), source
 
-    async def _inhibitors(self, run: Run) -> tuple[tuple[Alert, ...] | None, ...] | None:
+    async def _inhibitors(self, run: Run, once: Readings) -> tuple[tuple[Alert, ...] | None, ...] | None:
         """
         For each of the policy's inhibitions what its source says, by one question.
 
@@ -201,6 +202,8 @@ class Gatherer:
         if policy is None:
             return None
         answers = await asyncio.gather(*(outside.alerts.firing(one.question) for one in policy.inhibitions))
+        for answer in answers:
+            once.share(answer.asked_at)
         seen = [answer.alerts for answer in answers]
         if run.home == outside.namespace:
             return tuple(seen)

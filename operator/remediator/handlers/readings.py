@@ -7,6 +7,7 @@ written or waited for, and after a lock was taken which somebody else may have h
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Final, TypeVar
 
@@ -34,11 +35,18 @@ class Readings:
         self._cluster = cluster
         self._clock = clock
         self._made: dict[Hashable, tuple[float, asyncio.Task[Any]]] = {}
+        self._shared_since = math.inf
 
     @property
     def since(self) -> float:
         """When the oldest of them was asked for, in seconds since boot; now where nothing was."""
-        return min((at for at, _ in self._made.values()), default=self._clock.boot_seconds())
+        oldest = min((at for at, _ in self._made.values()), default=self._clock.boot_seconds())
+        return min(oldest, self._shared_since)
+
+    def share(self, asked_at: float | None) -> None:
+        """One of them had been asked for by somebody else, at that time."""
+        if asked_at is not None:
+            self._shared_since = min(self._shared_since, asked_at)
 
     async def read(self, ref: ObjectRef) -> Object:
         """
