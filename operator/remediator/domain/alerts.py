@@ -18,6 +18,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
@@ -66,6 +67,11 @@ class Alert:
     starts_at: datetime
     ends_at: datetime | None = None
     generator_url: str = ""
+    identity: "Identity" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256(self.fingerprint.encode()).digest()[:_DIGEST_BYTES]
+        object.__setattr__(self, "identity", Identity(digest, int(self.starts_at.timestamp())))
 
     @property
     def name(self) -> str:
@@ -75,11 +81,6 @@ class Alert:
     @property
     def is_firing(self) -> bool:
         return self.status == "firing"
-
-    @property
-    def identity(self) -> "Identity":
-        digest = hashlib.sha256(self.fingerprint.encode()).digest()[:_DIGEST_BYTES]
-        return Identity(digest, int(self.starts_at.timestamp()))
 
     def to_json(self) -> Object:
         """The alert under Alertmanager's field names; `read_alert` reads it back."""
@@ -139,7 +140,8 @@ class Identities:
             raise ValueError(f"the identities are not base64: {error}") from None
         if len(packed) % _RECORD_BYTES:
             raise ValueError(f"the identities are cut off: {len(packed)} bytes is not a multiple of {_RECORD_BYTES}")
-        return cls._latest(cls(packed))
+        found = cls(packed)
+        return found if found._is_in_order() else cls._latest(found)
 
     def encode(self) -> str:
         return base64.b64encode(self.packed).decode()
@@ -177,6 +179,10 @@ class Identities:
         digest_ends = at + _DIGEST_BYTES
         starts_at = int.from_bytes(self.packed[digest_ends : at + _RECORD_BYTES], "big")
         return Identity(self.packed[at:digest_ends], starts_at)
+
+    def _is_in_order(self) -> bool:
+        digests = [self.packed[at : at + _DIGEST_BYTES] for at in range(0, len(self.packed), _RECORD_BYTES)]
+        return all(one < other for one, other in pairwise(digests))
 
     @classmethod
     def _latest(cls, identities: Iterable[Identity]) -> "Identities":

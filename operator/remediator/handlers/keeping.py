@@ -6,6 +6,7 @@ and compared, an attach says what it expects to find (RVATTACH), and on any conf
 live and everything decided again.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,9 @@ MERGED_SECONDS: Final = 0.2
 """So that a burst does not write a run so often that its leader never gets through."""
 
 KEYS_AT_ONCE: Final = 16
+
+FEW_ALERTS: Final = 50
+"""Of a key with more, which take milliseconds to compare, one is decided in a turn of the loop."""
 
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -107,6 +111,7 @@ class Keeper:
         self._repeats = repeats or Repeats(cluster, clock)
         self._operator_namespace = operator_namespace
         self._user = user
+        self._long_ones = asyncio.Lock()
         self._lanes: Lanes[Key, Batch, Kept] = Lanes(
             self._keep, clock, rest_seconds=merged_seconds, at_once=KEYS_AT_ONCE
         )
@@ -129,6 +134,9 @@ class Keeper:
         alerts = [alert for batch in batches for alert in batch.alerts]
         known, wrote, run = _Known(), False, None
         fresh_for = latest.listener.accepted.spec.fresh_for if latest.listener.accepted is not None else None
+        if len(alerts) > FEW_ALERTS:
+            async with self._long_ones:
+                await asyncio.sleep(0)
         for _ in range(TRIES):
             runs = [await self._whole(one) for one in known.over(self._index.of(key))]
             now = self._clock.now()
