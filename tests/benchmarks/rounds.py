@@ -36,6 +36,7 @@ from remediator.engine.election import EPOCH_NAME
 
 WARM_UP = 3
 RESTS_SECONDS = 3.0
+READY_SECONDS = 240.0  # tens of thousands of runs are listed first
 CHANGED_WITHIN_SECONDS = 900.0
 ENDED_WITHIN_SECONDS = 600.0
 STALL_SECONDS = 0.05
@@ -175,7 +176,7 @@ def operator_round(ground: Ground, load: Load, mark: str) -> Round:
 
 @contextmanager
 def running(ground: Ground) -> Iterator[None]:
-    ground.operator.start()
+    ground.operator.start(ready_within_seconds=READY_SECONDS)
     try:
         yield
     finally:

@@ -149,6 +149,23 @@ async def test_an_operator_that_ends_before_it_has_said_so_verifies_from_anew() 
     assert changes(made) == writes == 1
 
 
+async def test_an_account_that_may_not_look_any_more_is_said_to_hold_the_run_and_then_nobody_can_tell() -> None:
+    made = world()
+    run = await fired(made)
+    await made.look(run)
+    made.cluster.forbid("system:serviceaccount:shop:fixer", "get", "deployments")
+
+    held = await at(made, run, 5)
+    ended = await made.settle(run)
+
+    assert held.status.held is not None, transcript(held)
+    assert held.status.held.reason == "NotPermitted"
+    assert ended.status.outcome is RunOutcome.INCONCLUSIVE, transcript(ended)
+    assert sum(entry.what == "hold" for entry in ended.status.timeline) == 1, transcript(ended)
+    assert [sent.receiver for sent in made.notifier.sent] == ["default"]
+    assert queue(made) == "500"
+
+
 async def at(made: World, run: Run, seconds: float) -> Run:
     """The run as it is stored so long after its change, or after now where there was none yet."""
     begun = run.status.attempt.steps[0].started_at if run.status.attempt and run.status.attempt.steps else None

@@ -363,6 +363,26 @@ async def test_the_identity_stands_in_the_headers(server: Server, api: KubeApi) 
     assert headers["Authorization"] == "Bearer t0ken"
 
 
+@pytest.mark.parametrize(
+    ("namespace", "expected"), [(404, NotFound), (200, Forbidden), (503, Unavailable)], ids=["gone", "there", "unknown"]
+)
+async def test_what_an_account_may_not_see_in_a_namespace_that_is_gone_is_gone(
+    server: Server, api: KubeApi, namespace: int, expected: type[RemediatorError]
+) -> None:
+    refusal = 'pods "one" is forbidden: User "fixer" cannot get resource "pods"'
+    server.answers(403, body=status("Forbidden", refusal)).answers(namespace, body=status("Said"))
+    account = KubeCluster(api).acting_as(Identity("system:serviceaccount:shop:fixer"))
+
+    with pytest.raises(expected):
+        await account.read(POD)
+
+    assert [request.path for request in server.requests[:2]] == [
+        "/api/v1/namespaces/shop/pods/one",
+        "/api/v1/namespaces/shop",
+    ]
+    assert "Impersonate-User" not in server.requests[1].headers
+
+
 def test_a_void_goes_by_its_own_extra_alone() -> None:
     headers = impersonation(Identity("system:serviceaccount:shop:fixer", run="shop/run-1", void=True))
 

@@ -67,7 +67,8 @@ class ControlPlane:
         api = Api(self.admin_kubeconfig)
         for _ in moments(START_SECONDS):
             for needed in recorded(self.state.processes):
-                must_run(needed)
+                if needed.label in ("etcd", process.label):
+                    must_run(needed)
             if api.is_ready():
                 return
         raise StartFailed(f"kube-apiserver is not ready after {START_SECONDS}s:\n{end_of(Path(process.log))}")

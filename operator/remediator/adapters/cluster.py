@@ -19,7 +19,7 @@ from remediator.adapters.kube import JSON_PATCH_TYPE, Expired, KubeApi, Protecte
 from remediator.adapters.watching import follow
 from remediator.domain.actions import Permission
 from remediator.domain.changes import FIELD_MANAGER
-from remediator.domain.errors import NotFound, Rejected, Unavailable
+from remediator.domain.errors import Forbidden, NotFound, Rejected, Unavailable
 from remediator.domain.json import JSON, Object, dig, dig_list, dig_object, dig_text
 from remediator.domain.objects import Kind, ObjectRef
 from remediator.ports import Identity, Listing, LogText
@@ -61,7 +61,22 @@ class KubeCluster:
         return KubeCluster(self._api, identity, discovery=self._discovery)
 
     async def read(self, ref: ObjectRef) -> Object:
-        return await self._api.json("GET", await self._path(ref), headers=self._headers)
+        path = await self._path(ref)
+        try:
+            return await self._api.json("GET", path, headers=self._headers)
+        except Forbidden as refused:
+            # a namespace takes the rights in it along: what an account may not see there is then simply gone
+            if self._headers and ref.namespace and await self._is_gone(ref.namespace):
+                raise NotFound(f"GET {path}: namespace {ref.namespace} is gone") from refused
+            raise
+
+    async def _is_gone(self, namespace: str) -> bool:
+        """Whether there is no such namespace, as the operator itself sees it."""
+        try:
+            await self._api.json("GET", f"/api/v1/namespaces/{namespace}")
+        except NotFound:
+            return True
+        return False
 
     async def list(
         self,

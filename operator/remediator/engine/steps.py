@@ -136,7 +136,7 @@ def poll(
     Whoever has not looked for so long, because it was not running, does not take back what is through.
     """
     is_over = step.started_at is not None and facts.now > step.started_at + timeout
-    return going_on(run), Poll(index, undoing, f"not finished within {human(timeout)}" if is_over else "")
+    return run, Poll(index, undoing, f"not finished within {human(timeout)}" if is_over else "")
 
 
 def giving_up(run: Run, reason: Reason, message: str, *, undo: bool = True) -> Void | None:

@@ -240,20 +240,31 @@ class Performer:
                 return Done(settle.voided(run, Void(move.index, move.undoing, reason, message), now))
 
     async def poll(self, run: Run, move: Poll) -> Done:
-        """How far the controllers are with the change."""
+        """
+        How far the controllers are with the change.
+
+        Where that may not be read any more, the run says so; once the step's time is over nobody can tell.
+        """
         step = _step(run, move.index, move.undoing)
         assert step.started_at is not None, "what is polled was started"
         action = registry.change(step.actions[0])
-        outcome: Outcome = await action.poll(
-            _change(step),
-            self._outside.acting_for(run),
-            token=step.token,
-            started=step.started_at,
-            now=self._now(),
-        )
+        try:
+            outcome: Outcome = await action.poll(
+                _change(step),
+                self._outside.acting_for(run),
+                token=step.token,
+                started=step.started_at,
+                now=self._now(),
+            )
+        except (Forbidden, NotFound, Rejected) as error:
+            message = f"how far the change is cannot be read: {error}"
+            if not move.too_late:
+                reason = Reason.NOT_PERMITTED if isinstance(error, Forbidden) else Reason.FACT_UNKNOWN
+                return Done(held(run, self._now(), str(reason), message, self._now() + REFUSED_AGAIN), REFUSED_AGAIN)
+            outcome = Inconclusive(f"{move.too_late}: {message}")
         if isinstance(outcome, Running) and move.too_late:
             outcome = Failed(f"{move.too_late}: {outcome.message}")
-        run = settle.attempted(run, move.index, outcome, self._now(), undoing=move.undoing)
+        run = settle.attempted(going_on(run), move.index, outcome, self._now(), undoing=move.undoing)
         return Done(run, outcome.poll_after if isinstance(outcome, Running) else None)
 
     async def void(self, run: Run, move: Void) -> Done:
