@@ -71,11 +71,11 @@ class KubeCluster:
             raise
 
     async def _is_gone(self, namespace: str) -> bool:
-        """Whether there is no such namespace, as the operator itself sees it."""
+        """Whether there is no such namespace, as the operator itself sees it; where it may not look, nobody says so."""
         try:
             await self._api.json("GET", f"/api/v1/namespaces/{namespace}")
-        except NotFound:
-            return True
+        except (NotFound, Forbidden) as error:
+            return isinstance(error, NotFound)
         return False
 
     async def list(
