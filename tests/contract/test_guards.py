@@ -66,6 +66,7 @@ NEEDS_A_FACT = {
 }
 NEEDS_NO_FACT = {
     authority.account_is_named,
+    authority.namespace_is_there,
     freshness.change_still_fits,
     freshness.grace_is_over,
     inhibition.nothing_inhibits,

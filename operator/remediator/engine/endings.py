@@ -20,7 +20,12 @@ _OUTCOMES: dict[str, RunOutcome] = {
     Reason.POLICY_NOT_READY: RunOutcome.POLICY_NOT_READY,
     **_DECIDED,
 }
-"""What a refusal before the first change ends a run as; every other one is `Refused`."""
+"""Every other one is `Refused`."""
+
+
+def refused_as(reason: str) -> RunOutcome:
+    """What a refusal before the first change ends a run as."""
+    return _OUTCOMES.get(reason, RunOutcome.REFUSED)
 
 
 def conclude(run: Run, now: datetime, outcome: RunOutcome, reason: str, message: str) -> Run:
@@ -100,7 +105,7 @@ def after_broken_step(run: Run, now: datetime, remedy: CompiledRemedy, step: Ste
                 return undoing
         outcome = _DECIDED.get(step.reason, RunOutcome.REFUSED)
         return with_ending(run, now, outcome, step.reason or "Refused", f"{step.label}: {step.message}")
-    outcome = _OUTCOMES.get(step.reason, RunOutcome.REFUSED)
+    outcome = refused_as(step.reason)
     return with_ending(run, now, outcome, step.reason or "Refused", f"{step.label}: {step.message}")
 
 

@@ -138,6 +138,8 @@ class Facts:
     target: Seen = NOT_READ
     step_target: Seen = NOT_READ
     namespace: Object = field(default_factory=dict)
+    namespace_is_gone: bool = False
+    """Whether the API server said that the target's namespace is not there; it is asked where its `fence` is unknown."""
     diagnosis: Mapping[str, Object] = field(default_factory=dict)
     latest: Mapping[str, Object] = field(default_factory=dict)
     can_ask: bool = False

@@ -123,7 +123,7 @@ def _held_back(run: Run, facts: Facts) -> Run | tuple[Run, Move] | None:
     """What keeps a round from looking at anything; None if nothing does."""
     verdict = first_objection(BEFORE_RUN, RunQuestion(run, facts))
     if isinstance(verdict, Deny) or (isinstance(verdict, Wait) and _nobody_can_tell(run, facts, verdict)):
-        return endings.conclude(run, facts.now, RunOutcome.REFUSED, str(verdict.reason), verdict.message)
+        return endings.conclude(run, facts.now, endings.refused_as(verdict.reason), verdict.reason, verdict.message)
     if isinstance(verdict, Wait):
         return held(run, facts.now, verdict.reason, verdict.message, verdict.until), Hold(verdict.until)
     return None

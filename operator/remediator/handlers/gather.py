@@ -77,6 +77,7 @@ class Gatherer:
         missing = await self._missing(run, book, step) if wanted.permissions else None
         policy, policy_problem = outside.definitions.policy_of(run)
         namespace = run.target.ref.namespace
+        fence = outside.definitions.fence(namespace)
         facts = Facts(
             now=outside.clock.now(),
             boot_seconds=min(boot_seconds, once.since),
@@ -84,7 +85,8 @@ class Gatherer:
             runbook_problem=problem,
             policy=policy,
             policy_problem=policy_problem,
-            fence=outside.definitions.fence(namespace),
+            fence=fence,
+            namespace_is_gone=fence is None and await self._is_gone(run),
             storms=outside.storms.over(namespace),
             target=target,
             step_target=step_target,
@@ -214,6 +216,14 @@ class Gatherer:
             return await self.locks.read(run.target.ref, run)
         except UNREADABLE:
             return None
+
+    async def _is_gone(self, run: Run) -> bool:
+        """Whether there is no such namespace as the target's; where nobody says so, it is there."""
+        target = run.spec.target
+        if target.is_outside or not target.ref.namespace:
+            return False
+        seen = Readings(self._outside.cluster, self._outside.clock).seen
+        return (await seen(ObjectRef.of("Namespace", "", target.ref.namespace))).gone
 
     async def _rollouts(self, once: Readings, run: Run) -> tuple[Seen, ...]:
         refs: set[ObjectRef] = set()

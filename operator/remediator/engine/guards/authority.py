@@ -25,6 +25,13 @@ def policy_is_ready(question: Question) -> Verdict:
     return Deny(Reason.POLICY_NOT_READY, f"AlertPolicy {question.run.policy_name} is not ready: {why}")
 
 
+def namespace_is_there(question: AboutRun) -> Verdict:
+    """Refuse at once where the target's namespace is gone: no Guardrails will ever be known to govern it."""
+    if question.facts.namespace_is_gone:
+        return Deny(Reason.TARGET_GONE, f"the namespace {question.run.target.ref.namespace} is gone")
+    return Allow()
+
+
 def is_not_suspended(question: AboutRun) -> Verdict:
     """Hold everything while a Guardrail that selects the namespace suspends it, what is taken back too."""
     fence = question.facts.fence

@@ -10,6 +10,7 @@ from remediator.engine.guards.authority import (
     fence_allows,
     is_not_suspended,
     mode_permits,
+    namespace_is_there,
     no_freeze,
     policy_is_ready,
 )
@@ -48,6 +49,7 @@ from remediator.engine.guards.storms import no_storm
 Q = TypeVar("Q")
 
 BEFORE_RUN: Final[tuple[RunGuard, ...]] = (
+    namespace_is_there,  # it took everything along
     is_not_stopped,  # the switch holds everything
     is_not_suspended,  # the platform holds everything there
     no_storm,
