@@ -7,6 +7,7 @@ Most of these tests run beside one another; those that stop the operator come la
 import base64
 import gzip
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,27 @@ def test_a_remedy_that_does_not_help_is_taken_back_and_somebody_is_told(shop: Sh
     assert len(shop.changes()) == 2
     (message,) = shop.installation.inbox.to("default", shop.name)
     assert "Undone" in message["title"]
+
+
+@side_by_side
+def test_somebody_is_told_of_an_alert_that_is_sent_on_after_its_remedy_has_helped(shop: Shop) -> None:
+    shop.stock(changed_book("- alertResolved: {quietFor: 1s, within: 2m}\n", ""))
+    shop.fire()
+    run = shop.ended()
+    assert ending(run) == ("Remediated", "Verified")
+    an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    body = json.dumps({"status": {"endedAt": an_hour_ago}})
+    name = run["metadata"]["name"]
+    patch = ("patch", "rbr", name, "-n", shop.name, "--subresource=status", "--type=merge", "-p", body)
+    shop.cluster.run_kubectl(*patch)
+
+    shop.nudge()
+
+    (message,) = eventually(lambda: shop.installation.inbox.to("default", shop.name), "nobody was told")
+    assert "fires again" in message["title"]
+    told = shop.run(lambda status: status.get("recurred"), "that it recurred is on the record")
+    assert ending(told) == ("Remediated", "Verified")
+    assert len(shop.changes()) == 1
 
 
 @side_by_side

@@ -71,6 +71,7 @@ def test_a_run_that_has_ended_tells_the_same_without_being_read_as_a_whole(file:
         ({"debts": [{"state": "Owed"}]}, "it owes"),
         ({"debts": [{}]}, "it may owe"),
         ({"outcome": ""}, "it is open"),
+        ({"stillFiring": "2026-06-01T18:00:00Z"}, "people may have to be told"),
     ],
 )
 def test_what_is_not_as_usual_is_read_as_a_whole(change: dict[str, Any], why: str) -> None:

@@ -76,6 +76,28 @@ async def test_nothing_is_worked_on_before_all_runs_are_known_and_then_debts_com
         assert others is not None and len(others) == 0
 
 
+@pytest.mark.parametrize(
+    ("status", "looks"),
+    [
+        ({"stillFiring": "2026-11-21T13:00:00Z"}, ["a"]),
+        ({"stillFiring": "2026-11-21T13:00:00Z", "recurred": "2026-11-21T13:00:01Z"}, []),
+        ({"stillFiring": "2026-11-21T13:00:00Z", "outcome": "Failed"}, []),
+    ],
+    ids=["nobody knows", "people were told", "people were told at its end"],
+)
+async def test_a_run_whose_alert_is_sent_on_is_worked_on_until_people_know(
+    status: dict[str, Any], looks: list[str]
+) -> None:
+    term, work, caught_up = Term(StoppedClock(), 1, Uncounted()), Work(), asyncio.Event()
+    caught_up.set()
+    async with led(term, work, caught_up):
+        whole = {"outcome": "Remediated", "state": "Ended", "endedAt": "2026-11-21T12:00:00Z", **status}
+        term.saw_run("MODIFIED", stored("a", **whole))
+        await settled()
+
+        assert work.done == looks
+
+
 async def test_what_comes_later_is_worked_on_at_once_and_what_is_deleted_no_more() -> None:
     term, work, caught_up = Term(StoppedClock(), 1, Uncounted()), Work(), asyncio.Event()
     caught_up.set()

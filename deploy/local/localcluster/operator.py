@@ -81,7 +81,9 @@ def open_namespace(cluster: Cluster, namespace: str, allow: list[str], **more: A
             manifest["metadata"]["name"] = namespace
             selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
             manifest["spec"] = {"namespaceSelector": selector, "allow": allow, **more}
-    cluster.run_kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
+    whole = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
+    # by the server: two that are opened at a time share what is not in a namespace, and one of two creates would fail
+    cluster.run_kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=whole)
 
 
 class Operator:

@@ -139,6 +139,8 @@ def _header(run: Run, now: datetime, *, whole: bool) -> Iterator[Row]:
         yield _fact("Looked after", f"by {run.status.acknowledged.by} since {clock_time(run.status.acknowledged.at)}")
     if run.status.still_firing is not None:
         yield _fact("Sent again", f"its alerts were, last at about {date_time(run.status.still_firing)}")
+    if run.status.recurred is not None:
+        yield _fact("Recurred", f"people were told so at {date_time(run.status.recurred)}")
     if run.status.evidence_expired is not None:
         yield _fact("Evidence", f"what was captured was deleted at {date_time(run.status.evidence_expired)}")
     yield _fact("Time", _time(run, now))

@@ -582,6 +582,11 @@ class RunbookRunStatus(Record):
         description="When an alert that it has answered was last sent again after its end, by our clock; written "
         "every six hours at most.",
     )
+    recurred: Time | None = Field(
+        default=None,
+        description="When people were told that an alert of it was sent again, half an hour or more after it ended as "
+        "Remediated or NotNeeded; absent: there was nothing to tell.",
+    )
     covered: list[CoveredRecord] = Field(
         default_factory=list,
         max_length=MAX_COVERED,

@@ -13,6 +13,7 @@ from typing import Final
 
 from remediator.domain.alerts import MAX_IDENTITIES, Identities
 from remediator.domain.runs import MAX_COVERED, CoveredRecord, Run
+from remediator.engine import recurrence
 from remediator.engine.alertsets import packed, starts
 from remediator.engine.begin import PolicyVersion
 from remediator.engine.record import with_status
@@ -112,7 +113,8 @@ def heard_again(run: Run, heard: Identities, now: datetime) -> Run | None:
     own = Identities.decode(run.alerts.identities)
     # what is kept beside the run is not read for this: it is likely to be one of those
     is_own = run.alerts.count > len(own) or len(_those(own, heard)) > 0
-    if status.outcome.covers and is_own and now - heard_at(run) >= HEARD_EVERY:
+    is_news = now - heard_at(run) >= HEARD_EVERY or recurrence.is_sent_on(run, now)
+    if status.outcome.covers and is_own and is_news:
         update["still_firing"] = now
     again = [
         one.model_copy(update={"heard_at": now, "identities": within.encode()})

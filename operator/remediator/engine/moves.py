@@ -96,6 +96,11 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class TellOfRecurrence:
+    """Tell people that an alert is sent on whose run is believed to have helped."""
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """Carry out a step that only reads."""
 
@@ -137,6 +142,7 @@ Move = (
     | Poll
     | Void
     | GiveUp
+    | TellOfRecurrence
     | Read
     | Tell
     | Hold

@@ -7,17 +7,20 @@ from remediator.engine import debts, due
 from remediator.engine.changing import take_back
 from remediator.engine.facts import Facts
 from remediator.engine.guards import RETRY_UNKNOWN, still_fires
-from remediator.engine.moves import GiveUp, Hold, Move
+from remediator.engine.moves import GiveUp, Hold, Move, TellOfRecurrence
 from remediator.engine.record import current, going_on, standing
+from remediator.engine.recurrence import has_to_be_told
 
 
 def owing(run: Run, facts: Facts) -> Run | tuple[Run, Move]:
-    """A run that has ended: it only pays what it owes, and its outcome stays what it is."""
+    """A run that has ended: it only pays what it owes, and says once that it has not helped; its outcome stays."""
     if debts.in_payment(run) is None:
         run = due.watching(run, facts)
     paying = pay(run, facts)
     if paying is not None:
         return paying
+    if has_to_be_told(run):
+        return run, TellOfRecurrence()
     truth, why = still_fires(run, facts) if due.waits_for_alerts(run) else (Truth.TRUE, "")
     if truth is Truth.UNKNOWN:
         return standing(run, facts.now, Reason.FACT_UNKNOWN, why), Hold(None)

@@ -14,7 +14,7 @@ from remediator.domain.redaction import redact
 from remediator.domain.runbooks import WAIT
 from remediator.domain.runs import ConditionRecord, Run, RunOutcome, State, StepState, Verdict
 from remediator.domain.verdicts import Reason
-from remediator.engine import debts
+from remediator.engine import debts, recurrence
 from remediator.engine.approvals import sentence_of as who_must_approve
 from remediator.engine.budget import within_budget
 from remediator.engine.record import with_status
@@ -131,6 +131,8 @@ def _approved(run: Run) -> Said | None:
 
 def _verified(run: Run) -> Said | None:
     attempt = run.status.attempt
+    if run.status.recurred is not None:
+        return "False", "Recurred", recurrence.sentence_of(run)
     if attempt is None or attempt.verifying_since is None:
         return None
     message = "; ".join(f"{check.kind}: {check.message}" for check in attempt.checks)

@@ -21,6 +21,7 @@ from remediator.domain.policies import History
 from remediator.domain.runs import QuestionRecord, Run, RunOutcome, StepState
 from remediator.engine.begin import Key, key_of
 from remediator.engine.folding import is_silent
+from remediator.engine.recurrence import has_to_be_told
 
 RESTS: Final = timedelta(hours=1)
 """So long nothing becomes of a run after its end: its messages go out and its locks are given back meanwhile."""
@@ -163,6 +164,8 @@ def needs(run: Run, now: datetime) -> str:
         return "it is open"
     if run.owes:
         return "it has to take a change back"
+    if has_to_be_told(run):
+        return "nobody was told yet that its alert is sent on"
     if any(
         step.state is StepState.INTENDED
         for attempt in run.status.attempts

@@ -19,8 +19,9 @@ SAID_ON_THE_TARGET: Final = {
     "undo": "RemedyUndone",
     "due": "ChangeTakenBack",
     "unpaid": "NotTakenBack",
+    "recurred": "AlertRecurred",
 }
-WARNINGS: Final = frozenset({"disproved", "inconclusive", "undo", "unpaid"})
+WARNINGS: Final = frozenset({"disproved", "inconclusive", "undo", "unpaid", "recurred"})
 REASONS: Final = frozenset(str(reason) for reason in Reason)
 
 GOOD_NEWS: Final = frozenset({str(Reason.STALE_ALERT)})

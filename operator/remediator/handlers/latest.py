@@ -12,6 +12,7 @@ from typing import Final
 
 from remediator.domain.json import Object, dig_text
 from remediator.domain.runs import Run
+from remediator.engine.recurrence import has_something_left
 from remediator.handlers.queue import Key
 from remediator.handlers.run_index import is_older
 
@@ -49,7 +50,7 @@ class Latest:
         """The run as it was just brought or written."""
         key = (run.namespace, run.name)
         self._versions[key] = run.uid, run.resource_version
-        if run.is_ended and not run.owes:
+        if run.is_ended and not has_something_left(run):
             self._runs.pop(key, None)
             return
         self._keep(key, Known(run, run))

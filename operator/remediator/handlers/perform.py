@@ -20,7 +20,7 @@ from remediator.domain.names import token
 from remediator.domain.outcomes import Failed, Inconclusive, Outcome, Running, Succeeded
 from remediator.domain.runs import Run, StepRecord
 from remediator.domain.verdicts import Reason, Refusal
-from remediator.engine import closing, debts, settle
+from remediator.engine import closing, debts, recurrence, settle
 from remediator.engine.acceptance import CompiledStep
 from remediator.engine.budget import has_room_for
 from remediator.engine.facts import Facts, template_hash
@@ -328,13 +328,26 @@ class Performer:
 
     async def give_up(self, run: Run, move: GiveUp) -> Done:
         """The debt left to people, after they were told so, at least once."""
-        outcome = await tell.give_up(self._outside, run, move.message, token(run.uid, "debt", move.token))
-        if isinstance(outcome, Running) and not tell.is_out_of_patience(run, self._now()):
-            waiting = held(run, self._now(), "NotSent", outcome.message, self._now() + outcome.poll_after)
-            return Done(waiting, outcome.poll_after)
-        if isinstance(outcome, Running):
+        body = f"{move.message}; a person decides"
+        waiting = await self._tell_people(run, "not taken back", body, token(run.uid, "debt", move.token))
+        return waiting or Done(debts.given_up(going_on(run), move.token, move.message, self._now()))
+
+    async def tell_of_recurrence(self, run: Run) -> Done:
+        """The record says that people know of it, after they were told, at least once."""
+        body = f"{recurrence.sentence_of(run)}; a person decides"
+        waiting = await self._tell_people(run, "fires again", body, token(run.uid, "end", "recurred"))
+        return waiting or Done(recurrence.with_recurrence(going_on(run), self._now()))
+
+    async def _tell_people(self, run: Run, what: str, body: str, key: str) -> Done | None:
+        """None once the receiver `default` has it, or a Warning event stands for it; until then what waits for it."""
+        outcome = await tell.default_receiver(self._outside, run, what, body, key)
+        if not isinstance(outcome, Running):
+            return None
+        if tell.is_out_of_patience(run, self._now()):
             await tell.not_sent(self._outside, run, outcome.message)
-        return Done(debts.given_up(going_on(run), move.token, move.message, self._now()))
+            return None
+        waiting = held(run, self._now(), "NotSent", outcome.message, self._now() + outcome.poll_after)
+        return Done(waiting, outcome.poll_after)
 
     def _compiled(self, run: Run, facts: Facts, index: int) -> CompiledStep:
         assert facts.runbook is not None, "a step belongs to a Runbook"

@@ -15,6 +15,7 @@ from remediator.domain.errors import Conflict, NotFound, RemediatorError
 from remediator.domain.json import Object
 from remediator.domain.objects import RUN, ObjectRef
 from remediator.domain.runs import Run, rfc3339
+from remediator.engine import recurrence
 from remediator.engine.begin import KnownRun, PolicyVersion, answering
 from remediator.engine.folding import heard_again
 from remediator.ports import Clock, Cluster
@@ -22,7 +23,7 @@ from remediator.ports import Clock, Cluster
 log = logging.getLogger(__name__)
 
 REST_SECONDS: Final = 3600.0
-"""How long a run is not looked at again; it is written less often still."""
+"""How long a run is not looked at again, unless what is sent shows something sooner; it is written less often still."""
 
 PAUSE_SECONDS: Final = 0.1
 IDLE_SECONDS: Final = 5.0
@@ -37,7 +38,8 @@ class Repeats:
         self._cluster = cluster
         self._clock = clock
         self._waiting: OrderedDict[ObjectRef, tuple[str, Identities]] = OrderedDict()
-        self._looked: dict[str, float] = {}
+        self._rests: dict[str, float] = {}
+        """Until when, in seconds since boot, a run is not looked at again, by its UID."""
 
     def note(self, alerts: Sequence[Alert], runs: Iterable[KnownRun], policy: PolicyVersion) -> None:
         """These alerts, which fire, were answered by some of these runs."""
@@ -45,7 +47,7 @@ class Repeats:
             return
         now = self._clock.boot_seconds()
         for run in answering(runs, alerts, policy):
-            if run.outcome is None or now - self._looked.get(run.uid, -REST_SECONDS) < REST_SECONDS:
+            if run.outcome is None or now < self._rests.get(run.uid, now):
                 continue
             ref = ObjectRef(RUN.group, RUN.kind, run.namespace, run.name)
             uid, heard = self._waiting.get(ref, ("", Identities()))
@@ -66,7 +68,7 @@ class Repeats:
             self._forget_old()
             return
         ref, (uid, heard) = self._waiting.popitem(last=False)
-        self._looked[uid] = self._clock.boot_seconds()
+        self._rests[uid] = self._clock.boot_seconds() + REST_SECONDS
         try:
             await self._write(ref, uid, heard)
         except (Conflict, NotFound):
@@ -82,6 +84,7 @@ class Repeats:
             log.error("a run cannot be read", extra={"run": ref.name, "error": str(damaged)[:500]})
             return
         if noted is None:
+            self._rests[uid] -= self._sooner(run)
             return
         operations: list[Object] = [
             {"op": "test", "path": "/metadata/resourceVersion", "value": run.resource_version},
@@ -95,6 +98,11 @@ class Repeats:
             operations.append(covered)
         await self._cluster.patch(ref, operations, sub="status")
 
+    def _sooner(self, run: Run) -> float:
+        """By how many seconds it rests shorter, because a notification will soon show that it has not helped."""
+        shows = recurrence.shows_after(run, self._clock.now())
+        return REST_SECONDS - shows.total_seconds() if shows is not None and shows.total_seconds() > 0 else 0.0
+
     def _forget_old(self) -> None:
         now = self._clock.boot_seconds()
-        self._looked = {uid: at for uid, at in self._looked.items() if now - at < REST_SECONDS}
+        self._rests = {uid: until for uid, until in self._rests.items() if now < until}

@@ -44,10 +44,12 @@ from remediator.engine.moves import (
     Render,
     Start,
     Tell,
+    TellOfRecurrence,
     Unlock,
     Void,
 )
 from remediator.engine.record import current
+from remediator.engine.recurrence import has_something_left
 from remediator.engine.replies import is_spoken_to
 from remediator.engine.report import reported
 from remediator.engine.unsaid import unsaid_until
@@ -149,7 +151,7 @@ class Reconciler:
         self._acting.note(run)
         if run.deleting:
             return None
-        if run.is_ended and not run.owes and not is_spoken_to(run, self._outside.said.of(run)):
+        if run.is_ended and not has_something_left(run) and not is_spoken_to(run, self._outside.said.of(run)):
             return None
         if run.status.leader_epoch > self._outside.leading.epoch:
             await self._outside.leading.confirm()  # what a later leader intends is carried out by nobody before it
@@ -235,6 +237,8 @@ class Reconciler:
                 return await performer.void(run, move)
             case GiveUp():
                 return await performer.give_up(run, move)
+            case TellOfRecurrence():
+                return await performer.tell_of_recurrence(run)
             case Read():
                 return await performer.read(run, move, facts)
             case Tell():

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from remediator.domain.json import Object, dig, dig_list, dig_object, dig_text
 from remediator.domain.runs import Run, RunOutcome, State
 from remediator.domain.statuses import RecentRun, RunCounts
+from remediator.engine.recurrence import BELIEVED
 
 Name = tuple[str, str]
 
@@ -87,6 +88,8 @@ def noted_of_ended(obj: Object) -> Noted | None:
     """
     status = dig_object(obj, "status")
     if not dig_text(status, "outcome") or any(dig_text(d, "state") in OWED for d in dig_list(status, "debts")):
+        return None
+    if dig_text(status, "outcome") in BELIEVED and dig_text(status, "stillFiring") and not dig_text(status, "recurred"):
         return None
     namespace, policy = dig_text(obj, "metadata", "namespace"), dig_object(obj, "spec", "policyRef")
     home = dig_text(policy, "namespace") or namespace

@@ -52,20 +52,20 @@ async def send_default(outside: Outside, run: Run, key: str) -> Outcome:
     return await _say(outside, run, "escalate", parameters, key)
 
 
-async def give_up(outside: Outside, run: Run, message: str, key: str) -> Outcome:
+async def default_receiver(outside: Outside, run: Run, what: str, message: str, key: str) -> Outcome:
     """
-    That a change could not be taken back, told to the receiver `default`.
+    What came of a run after its end, told to the receiver `default`; `what` begins the subject.
 
     Without that receiver a Warning event stands for it.
     """
-    body = f"{message}; a person decides\nkubectl remediate show {run.name} -n {run.namespace}"
+    body = f"{message}\nkubectl remediate show {run.name} -n {run.namespace}"
     parameters = registry.parameters("escalate").model_validate({"to": DEFAULT_RECEIVER})
     outcome = await registry.message("escalate").tell(
         parameters,
         outside.notifier,
         namespace=run.namespace,
         key=key,
-        subject=redact(f"[not taken back] {run.spec.target.ref}"),
+        subject=redact(f"[{what}] {run.spec.target.ref}"),
         body=redact(body),
     )
     return outcome if not isinstance(outcome, Failed) else await not_sent(outside, run, outcome.message)

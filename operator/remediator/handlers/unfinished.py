@@ -1,6 +1,7 @@
 """The runs with something left to do: open ones, and ended ones that still owe something."""
 
 from remediator.domain.runs import Run
+from remediator.engine.recurrence import has_something_left
 from remediator.handlers.queue import Key
 
 
@@ -17,7 +18,7 @@ class Unfinished:
         self.forget(key)
         if not run.is_ended:
             self._open[key] = None
-        elif run.owes:
+        elif has_something_left(run):
             self._owing[key] = None
         return key in self
 

@@ -31,6 +31,7 @@ from remediator.domain.objects import GUARDRAIL, POLICY, RUN, RUNBOOK, ObjectRef
 from remediator.domain.receipts import Receipt
 from remediator.domain.replies import ReplyType
 from remediator.domain.runs import Run, RunOutcome
+from remediator.engine.recurrence import has_something_left
 from remediator.handlers.definitions import Definitions
 from remediator.handlers.freshness import Freshness, Heard
 from remediator.handlers.keeping import Keeper
@@ -368,7 +369,7 @@ class _Play:
             await self._happen()
             self._stage.settle()
             self._moments.look(self._awaited())
-            waits = [await self._look(run) for run in self._runs() if not run.is_ended or run.owes]
+            waits = [await self._look(run) for run in self._runs() if not run.is_ended or has_something_left(run)]
             self._moments.look(self._awaited())
             due = min([*self._dates(waits), until])
             if self._is_over() or self._clock.now() >= until:
