@@ -56,6 +56,22 @@ class LogText:
     available: bool = True
 
 
+class Objects(Protocol):
+    """What is read of the Kubernetes API as one identity. Every method raises what `Cluster`'s do."""
+
+    async def read(self, ref: ObjectRef) -> Object: ...
+
+    async def list(
+        self,
+        kind: Kind,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        limit: int = 500,
+    ) -> Listing: ...
+
+
 class Cluster(Protocol):
     """The Kubernetes API as one identity. Every method raises NotFound, Forbidden, Rejected or Unavailable."""
 

@@ -26,7 +26,7 @@ from remediator.domain.json import Object
 from remediator.domain.objects import Target
 from remediator.domain.outcomes import Outcome
 from remediator.domain.verdicts import Reason, Refusal
-from remediator.ports import Cluster, Metrics, Notifier, Web
+from remediator.ports import Cluster, Metrics, Notifier, Objects, Web
 
 P = TypeVar("P", bound=Parameters, contravariant=True)
 
@@ -106,7 +106,7 @@ class ChangeAction(Protocol[P]):
         """
         ...
 
-    async def poll(self, change: Change, cluster: Cluster, *, token: str, started: datetime, now: datetime) -> Outcome:
+    async def poll(self, change: Change, cluster: Objects, *, token: str, started: datetime, now: datetime) -> Outcome:
         """Whether the controllers have carried the change through; a target that is gone is `Failed`."""
         ...
 

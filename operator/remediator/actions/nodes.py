@@ -8,7 +8,7 @@ from remediator.domain.errors import NotFound
 from remediator.domain.objects import BUILT_IN, Target
 from remediator.domain.outcomes import Failed
 from remediator.domain.verdicts import Reason, Refusal
-from remediator.ports import Cluster
+from remediator.ports import Objects
 
 NODE: Final = BUILT_IN["Node"]
 CORDONED: Final = "true"
@@ -20,7 +20,7 @@ def refuse_unless_node(target: Target) -> None:
         raise Refusal(Reason.OUT_OF_BOUNDS, f"{target} is no node")
 
 
-async def node_is_gone(change: Change, cluster: Cluster) -> Failed | None:
+async def node_is_gone(change: Change, cluster: Objects) -> Failed | None:
     """The end of a step whose node is gone; None while it is there."""
     try:
         await as_meant(cluster, change.target)

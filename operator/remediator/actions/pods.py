@@ -7,7 +7,7 @@ from remediator.domain.json import Object, dig_object, dig_text
 from remediator.domain.objects import BUILT_IN, ObjectRef, Target
 from remediator.domain.runs import OUTSIDE
 from remediator.domain.workloads import controller_of, is_owned_by, selector_text, uid_of
-from remediator.ports import Cluster, Listing
+from remediator.ports import Cluster, Listing, Objects
 
 POD: Final = BUILT_IN["Pod"]
 REPLICA_SET: Final = BUILT_IN["ReplicaSet"]
@@ -19,7 +19,7 @@ _BETWEEN: Final = {"Deployment": REPLICA_SET, "CronJob": JOB}
 """The kinds whose pods belong to an object that they own in turn."""
 
 
-async def as_meant(cluster: Cluster, target: Target) -> Object:
+async def as_meant(cluster: Objects, target: Target) -> Object:
     """
     The target as it is now.
 
@@ -34,7 +34,7 @@ async def as_meant(cluster: Cluster, target: Target) -> Object:
     return seen
 
 
-async def owned_pods(cluster: Cluster, owner: Object, target: Target, *, limit: int = MAX_PODS) -> Listing:
+async def owned_pods(cluster: Objects, owner: Object, target: Target, *, limit: int = MAX_PODS) -> Listing:
     """
     The pods that belong to the object, whoever else has the same labels.
 
@@ -53,7 +53,7 @@ async def owned_pods(cluster: Cluster, owner: Object, target: Target, *, limit: 
     return Listing(mine[:limit], cut or pods.truncated or len(mine) > limit)
 
 
-async def those_between(cluster: Cluster, owner: Object, target: Target) -> Listing:
+async def those_between(cluster: Objects, owner: Object, target: Target) -> Listing:
     """What stands between the object and its pods: a Deployment's ReplicaSets, a CronJob's Jobs, else nothing."""
     kind = _BETWEEN.get(target.ref.kind)
     if kind is None:

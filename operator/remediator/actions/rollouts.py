@@ -20,7 +20,7 @@ from remediator.domain.workloads import (
     waits_for_every_pod,
     why_pods_stay,
 )
-from remediator.ports import Cluster
+from remediator.ports import Objects
 
 
 def refuse_unless_it_rolls(target: Target, seen: Object) -> None:
@@ -32,7 +32,7 @@ def refuse_unless_it_rolls(target: Target, seen: Object) -> None:
         raise Refusal(Reason.OUT_OF_BOUNDS, f"the pods of {target} would keep what they have: {why}")
 
 
-async def rolled_out(change: Change, cluster: Cluster, *, token: str, started: datetime, now: datetime) -> Outcome:
+async def rolled_out(change: Change, cluster: Objects, *, token: str, started: datetime, now: datetime) -> Outcome:
     """
     Whether the controller has brought every replica to what the change wrote.
 
@@ -61,7 +61,7 @@ async def rolled_out(change: Change, cluster: Cluster, *, token: str, started: d
     return Running(f"{target}: {rollout_progress(seen)}")
 
 
-async def pods_in_the_way(cluster: Cluster, workload: Object, target: Target, now: datetime) -> list[str]:
+async def pods_in_the_way(cluster: Objects, workload: Object, target: Target, now: datetime) -> list[str]:
     """
     The failing pods of an earlier template that keep a StatefulSet from rolling out the present one.
 

@@ -239,7 +239,7 @@ class Performer:
                 reason = Reason.UNDO_CONFLICT if move.undoing else Reason.TARGET_CHANGED
                 return Done(settle.voided(run, Void(move.index, move.undoing, reason, message), now))
 
-    async def poll(self, run: Run, move: Poll) -> Done:
+    async def poll(self, run: Run, move: Poll, readings: Readings) -> Done:
         """
         How far the controllers are with the change.
 
@@ -250,11 +250,7 @@ class Performer:
         action = registry.change(step.actions[0])
         try:
             outcome: Outcome = await action.poll(
-                _change(step),
-                self._outside.acting_for(run),
-                token=step.token,
-                started=step.started_at,
-                now=self._now(),
+                _change(step), readings, token=step.token, started=step.started_at, now=self._now()
             )
         except (Forbidden, NotFound, Rejected) as error:
             message = f"how far the change is cannot be read: {error}"

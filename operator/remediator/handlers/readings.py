@@ -14,9 +14,9 @@ from typing import Any, Final, TypeVar
 from remediator.domain.errors import Forbidden, NotFound, Rejected, Unavailable
 from remediator.domain.json import Object
 from remediator.domain.locks import LockState
-from remediator.domain.objects import ObjectRef
+from remediator.domain.objects import Kind, ObjectRef
 from remediator.engine.facts import NOT_READ, Seen
-from remediator.ports import Clock, Cluster
+from remediator.ports import Clock, Cluster, Listing
 
 COUNTS_SECONDS: Final = 1.0
 """A fifth of what facts may be old when an effect is sent."""
@@ -55,6 +55,16 @@ class Readings:
         Raises what the cluster raises.
         """
         return await self.once(ref, lambda: self._cluster.read(ref))
+
+    async def list(
+        self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "", limit: int = 500
+    ) -> Listing:
+        """
+        Some objects of a kind, from the API server each time.
+
+        Raises what the cluster raises.
+        """
+        return await self._cluster.list(kind, namespace, labels=labels, fields=fields, limit=limit)
 
     async def once(self, what: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The answer to a question of that name, as it was given a moment ago or is given now."""

@@ -204,7 +204,7 @@ class Reconciler:
                 continue  # on the same facts: nothing was read since, and Start looks how old they are
             done = await self._perform(run, move, facts, readings, own)
             run, facts = done.run, None
-            if not (isinstance(move, Accept | Diagnose | Render) or done.undisturbed):
+            if not (isinstance(move, Accept | Diagnose | Render | Poll) or done.undisturbed):
                 readings = self._gatherer.readings(run)
             if isinstance(move, Lock) and not run.status.locks:
                 self._acting.note(run)
@@ -232,7 +232,7 @@ class Reconciler:
             case Start():
                 return await performer.start(run, move, facts, resumed=_token(run, move) not in own)
             case Poll():
-                return await performer.poll(run, move)
+                return await performer.poll(run, move, readings)
             case Void():
                 return await performer.void(run, move)
             case GiveUp():

@@ -15,7 +15,7 @@ from remediator.domain.json import Object
 from remediator.domain.nodes import CORDON_MARK, UNSCHEDULABLE, is_cordoned
 from remediator.domain.objects import Target
 from remediator.domain.outcomes import Outcome, Succeeded
-from remediator.ports import Cluster
+from remediator.ports import Cluster, Objects
 
 
 class CordonParameters(Parameters):
@@ -54,7 +54,7 @@ class Cordon:
     async def poll(
         self,
         change: Change,
-        cluster: Cluster,
+        cluster: Objects,
         *,
         token: str,  # noqa: ARG002 - the plan is final
         started: datetime,  # noqa: ARG002 - it is done as soon as it is written

@@ -21,7 +21,7 @@ from remediator.domain.outcomes import Failed, Outcome, Running, Succeeded
 from remediator.domain.pods import pod_is_ready
 from remediator.domain.verdicts import Reason, Refusal
 from remediator.domain.workloads import desired_replicas, is_ending, time_of, uid_of
-from remediator.ports import Cluster
+from remediator.ports import Cluster, Objects
 
 _COUNTED: Final = ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")
 _MIRROR: Final = "kubernetes.io/config.mirror"
@@ -83,7 +83,7 @@ class DeletePod:
     async def poll(
         self,
         change: Change,
-        cluster: Cluster,
+        cluster: Objects,
         *,
         token: str,  # noqa: ARG002 - the plan is final
         started: datetime,
@@ -123,7 +123,7 @@ async def _meant(params: DeletePodParameters, target: Target, seen: Object, clus
     return found[0]
 
 
-async def _is_there(pod: Target, cluster: Cluster) -> bool:
+async def _is_there(pod: Target, cluster: Objects) -> bool:
     try:
         return uid_of(await cluster.read(pod.ref)) == pod.uid
     except NotFound:

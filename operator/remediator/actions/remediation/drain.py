@@ -21,7 +21,7 @@ from remediator.domain.objects import ObjectRef, Target
 from remediator.domain.outcomes import Outcome, Running, Succeeded
 from remediator.domain.verdicts import Reason, Refusal
 from remediator.domain.workloads import controller_of, is_ending, uid_of
-from remediator.ports import Cluster, Listing
+from remediator.ports import Cluster, Listing, Objects
 
 MOST: Final = 250
 """Pods that one plan lists: as many as a large node holds, and no more than a record has room for."""
@@ -94,7 +94,7 @@ class Drain:
     async def poll(
         self,
         change: Change,
-        cluster: Cluster,
+        cluster: Objects,
         *,
         token: str,  # noqa: ARG002 - the plan is final
         started: datetime,  # noqa: ARG002 - the step's own timeout ends it
@@ -112,7 +112,7 @@ class Drain:
         return Succeeded(f"{len(change.pods)} pods have left {change.target}")
 
 
-async def _pods_on(cluster: Cluster, node: Target) -> Listing:
+async def _pods_on(cluster: Objects, node: Target) -> Listing:
     return await cluster.list(POD, fields=f"spec.nodeName={node.ref.name}", limit=MAX_PODS)
 
 

@@ -18,7 +18,7 @@ from remediator.domain.outcomes import Outcome
 from remediator.domain.pods import is_failing
 from remediator.domain.verdicts import Reason, Refusal
 from remediator.domain.workloads import desired_replicas, is_rolling, rollout_progress, waits_for_every_pod
-from remediator.ports import Cluster
+from remediator.ports import Cluster, Objects
 
 _PATH = FieldPath.of("spec", "template", "metadata", "annotations", RESTARTED_BY)
 
@@ -64,7 +64,7 @@ class Restart:
         edit = Edit(_PATH, _PATH.value_in(seen), TOKEN_PLACEHOLDER)
         return Patch(target, (edit,), f"restart {target}", replaces_pods=True, undoable=False)
 
-    async def poll(self, change: Change, cluster: Cluster, *, token: str, started: datetime, now: datetime) -> Outcome:
+    async def poll(self, change: Change, cluster: Objects, *, token: str, started: datetime, now: datetime) -> Outcome:
         return await rolled_out(change, cluster, token=token, started=started, now=now)
 
 

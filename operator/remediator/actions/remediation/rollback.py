@@ -24,7 +24,7 @@ from remediator.domain.objects import WORKLOADS, Target
 from remediator.domain.outcomes import Outcome
 from remediator.domain.verdicts import Reason, Refusal
 from remediator.domain.workloads import CHANGE_CAUSE, images
-from remediator.ports import Cluster
+from remediator.ports import Cluster, Objects
 
 _TEMPLATE = FieldPath.of("spec", "template")
 _CAUSE = FieldPath.of("metadata", "annotations", CHANGE_CAUSE)
@@ -97,7 +97,7 @@ class Rollback:
             undoable=False,
         )
 
-    async def poll(self, change: Change, cluster: Cluster, *, token: str, started: datetime, now: datetime) -> Outcome:
+    async def poll(self, change: Change, cluster: Objects, *, token: str, started: datetime, now: datetime) -> Outcome:
         return await rolled_out(change, cluster, token=token, started=started, now=now)
 
 

@@ -21,7 +21,7 @@ from remediator.domain.objects import BUILT_IN, Target
 from remediator.domain.outcomes import Failed, Outcome, Running, Succeeded
 from remediator.domain.verdicts import Reason, Refusal
 from remediator.domain.workloads import desired_replicas, rollout_counts
-from remediator.ports import Cluster
+from remediator.ports import Cluster, Objects
 
 SCALABLE: Final = ("Deployment", "StatefulSet")
 _REPLICAS: Final = FieldPath.of("spec", "replicas")
@@ -96,7 +96,7 @@ class Scale:
     async def poll(
         self,
         change: Change,
-        cluster: Cluster,
+        cluster: Objects,
         *,
         token: str,  # noqa: ARG002 - the plan is final
         started: datetime,  # noqa: ARG002 - the step's own timeout ends it

@@ -21,7 +21,7 @@ from remediator.domain.objects import WORKLOADS, Target
 from remediator.domain.outcomes import Outcome
 from remediator.domain.verdicts import Reason, Refusal
 from remediator.domain.workloads import template_containers
-from remediator.ports import Cluster
+from remediator.ports import Cluster, Objects
 
 
 class OnMismatch(enum.StrEnum):
@@ -108,7 +108,7 @@ class SetEnv:
         summary = f"set {names} of container {dig_text(container, 'name')} of {target}"
         return Patch(target, found, summary, replaces_pods=bool(found))
 
-    async def poll(self, change: Change, cluster: Cluster, *, token: str, started: datetime, now: datetime) -> Outcome:
+    async def poll(self, change: Change, cluster: Objects, *, token: str, started: datetime, now: datetime) -> Outcome:
         return await rolled_out(change, cluster, token=token, started=started, now=now)
 
 

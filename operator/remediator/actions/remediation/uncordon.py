@@ -17,7 +17,7 @@ from remediator.domain.nodes import CORDON_MARK, UNSCHEDULABLE, is_cordoned, is_
 from remediator.domain.objects import Target
 from remediator.domain.outcomes import Outcome, Succeeded
 from remediator.domain.verdicts import Reason, Refusal
-from remediator.ports import Cluster
+from remediator.ports import Cluster, Objects
 
 
 class UncordonParameters(Parameters):
@@ -65,7 +65,7 @@ class Uncordon:
     async def poll(
         self,
         change: Change,
-        cluster: Cluster,
+        cluster: Objects,
         *,
         token: str,  # noqa: ARG002 - the plan is final
         started: datetime,  # noqa: ARG002 - it is done as soon as it is written
