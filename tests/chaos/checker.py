@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Final
 
-from chaos.evidence import EDITED, STEP, VOID, Evidence, RunHistory, RunState, Write, digest_of, histories
+from chaos.evidence import EDITED, STEP, VOID, Delivery, Evidence, RunHistory, RunState, Write, digest_of, histories
 
 RELEASING: Final = ("Covered", "Superseded", "TargetGone", "TargetChanged", "PolicyNotReady")
 """Outcomes after which an alert that was recorded opens a run again."""
@@ -107,6 +107,15 @@ class Case:
         found = [run for run in self._by_name.get(name, []) if run.states[0].revision < revision]
         return found[-1] if found else None
 
+    def was_over(self, delivery: Delivery) -> bool:
+        """Whether the operator had been sent the alert's end, too, before it answered: it may have taken in both at once."""
+        return any(
+            (one.is_firing, one.fingerprint) == (False, delivery.fingerprint)
+            and one.starts_at >= delivery.starts_at
+            and one.sent <= delivery.answered
+            for one in self.evidence.deliveries
+        )
+
     def changes_of(self, run: RunHistory) -> list[Change]:
         return [change for change in self.changes if change.run is run]
 
@@ -139,9 +148,9 @@ def findings(evidence: Evidence) -> list[Finding]:
 
 
 def nothing_is_lost(case: Case) -> Iterator[Finding]:
-    """Every alert that was accepted and that a policy wants is on a run that stands for it."""
+    """Every alert that was accepted and that a policy wants is on a run that stands for it, or was over by then."""
     for delivery in case.evidence.deliveries:
-        if not (delivery.is_accepted and delivery.is_firing):
+        if not (delivery.is_accepted and delivery.is_firing) or case.was_over(delivery):
             continue
         digest = digest_of(delivery.fingerprint)
         for policy in delivery.wanted_by:

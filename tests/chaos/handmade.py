@@ -77,8 +77,18 @@ class Log:
 
     # what is sent, and said
 
-    def deliver(self, alert: str = "aa", status: int = 200, starts_at: int = STARTS_AT) -> None:
-        self.deliveries.append(Delivery(alert, starts_at, True, status, self.now, self.now, (POLICY,), TARGET))
+    def deliver(
+        self,
+        alert: str = "aa",
+        status: int = 200,
+        starts_at: int = STARTS_AT,
+        *,
+        firing: bool = True,
+        seconds: float = 0.0,
+    ) -> None:
+        """It was sent now, and answered so many seconds later."""
+        answered = self.now + timedelta(seconds=seconds)
+        self.deliveries.append(Delivery(alert, starts_at, firing, status, self.now, answered, (POLICY,), TARGET))
 
     def say(self, *firing: str) -> None:
         self.sayings.append(Saying(self.now, frozenset(firing)))

@@ -1,5 +1,6 @@
 """The checker finds every crime in an audit log that holds it, and none in one that holds none."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -33,6 +34,14 @@ def lost() -> Log:
 def lost_because_it_began_later() -> Log:
     log = an_ordinary_story()
     log.deliver("aa", starts_at=STARTS_AT + 60)
+    return log
+
+
+def lost_before_it_was_over() -> Log:
+    log = an_ordinary_story()
+    log.deliver("bb")
+    log.revision += 10
+    log.deliver("bb", firing=False)
     return log
 
 
@@ -248,6 +257,7 @@ def a_debt_that_is_left() -> Log:
     [
         (lost, Crime.LOST),
         (lost_because_it_began_later, Crime.LOST),
+        (lost_before_it_was_over, Crime.LOST),
         (lost_with_a_run_that_stands_for_nothing, Crime.LOST),
         (answered_again, Crime.SAME_ALERTS_TWICE),
         (two_at_once, Crime.TWO_AT_ONCE),
@@ -294,6 +304,14 @@ def test_an_alert_that_was_refused_need_not_be_on_a_run() -> None:
 def test_an_alert_may_be_recorded_with_a_later_start() -> None:
     log = an_ordinary_story()
     log.deliver("aa", starts_at=STARTS_AT - 60)
+    assert crimes(log) == set()
+
+
+def test_an_alert_whose_end_came_before_the_answer_need_not_be_on_a_run() -> None:
+    log = an_ordinary_story()
+    log.deliver("bb", seconds=5)
+    log.revision += 3
+    log.deliver("bb", firing=False)
     assert crimes(log) == set()
 
 
@@ -416,3 +434,11 @@ def test_half_a_line_is_passed_over() -> None:
     log = an_ordinary_story()
     lines = [*log.lines, log.lines[-1][:200]]
     assert logged(lines) == logged(log.lines)
+
+
+def test_the_version_of_a_list_stands_for_no_write() -> None:
+    log = an_ordinary_story()
+    event = json.loads(log.lines[-1])
+    kind = {"kind": "RunbookRunList", "metadata": {"resourceVersion": str(log.revision)}, "items": []}
+    swept = json.dumps({**event, "verb": "deletecollection", "responseObject": kind})
+    assert logged([*log.lines, swept]) == logged(log.lines)

@@ -22,6 +22,7 @@ from remediator.engine import approvals, closing, debts, due, endings, questions
 from remediator.engine.acceptance import AcceptedRunbook, CompiledRemedy, CompiledStep
 from remediator.engine.asking import answered, at_the_end, before_diagnosis, is_unrehearsed, put_question
 from remediator.engine.changing import change, take_back
+from remediator.engine.clocks import put_right
 from remediator.engine.facts import Facts
 from remediator.engine.guards import BEFORE_RUN, RunQuestion, all_resolved, first_objection
 from remediator.engine.moves import Accept, Finish, Hold, Look, Move, Read, Rehearse, Render, Tell, Unlock, Void
@@ -75,7 +76,7 @@ def holds_for_nothing(run: Run) -> bool:
 
 
 def _look(run: Run, facts: Facts) -> Run | tuple[Run, Move]:
-    run = heard(run, facts)
+    run = heard(put_right(run, facts.now), facts)
     if run.is_ended:
         return owing(run, facts)
     status = run.status
