@@ -57,6 +57,7 @@ from remediator.handlers.keeping import Keeper
 from remediator.handlers.later import Later
 from remediator.handlers.leadership import Leadership
 from remediator.handlers.leading import LedCluster, LedNotifier, Mandate
+from remediator.handlers.leaving import leave_surely
 from remediator.handlers.metrics import (
     IntakeMetrics,
     PollMetrics,
@@ -485,12 +486,19 @@ async def operate(settings: Settings, turns: Turns) -> None:
         if operator.tls is not None:
             operator.tls.load()
         turns.told = operator.stalls.note
+
+        async def end() -> None:
+            try:
+                await operator.end()
+            finally:
+                leave_surely()
+
         await kopf.operator(
             registry=registry(
                 saw=operator.saw_definition,
                 login=lambda: _session(credentials, clock.now()),
                 begin=operator.begin,
-                end=operator.end,
+                end=end,
             ),
             settings=kopf_settings(),
             clusterwide=True,
