@@ -112,3 +112,18 @@ async def test_what_an_earlier_leader_with_a_slightly_faster_clock_wrote_stays_a
 
     after = made.run(run)
     assert after.status.attempts[0].steps[0].started_at == before.status.attempts[0].steps[0].started_at
+
+
+async def test_a_clock_behind_moves_nothing() -> None:
+    made = world(book(ttl="10m"))
+    run = await fired(made)
+    made.clock.advance(timedelta(seconds=2))
+    await made.look(run)
+    before = made.run(run)
+    made.clock.advance(-HOUR)
+
+    await made.look(run)
+
+    after = made.run(run)
+    assert after.status.debts == before.status.debts
+    assert after.status.attempts[0].steps[0].started_at == before.status.attempts[0].steps[0].started_at
