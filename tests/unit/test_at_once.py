@@ -86,3 +86,13 @@ async def test_others_have_their_turn_where_nothing_waits() -> None:
     beside.cancel()
 
     assert turns_of_others >= 10
+
+
+async def test_one_thing_alone_ends_as_one_of_many_would() -> None:
+    work = Work()
+    work.go_on.set()
+
+    assert await all_of((work.one(i) for i in range(1)), 4) == [0]
+    assert await all_of((work.one(i) for i in range(0)), 4) == []
+    with pytest.raises(Unavailable, match="number 7"):
+        await all_of((work.one(i) for i in range(7, 8)), 4)

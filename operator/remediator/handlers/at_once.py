@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Iterable
+from itertools import chain, islice
 from typing import TypeVar
 
 from remediator.domain.errors import RemediatorError, Unavailable
@@ -18,13 +19,17 @@ async def all_of(work: Iterable[Awaitable[T]], at_once: int) -> list[T]:
     is a mistake of ours.
     """
     waiting = enumerate(work)
+    first = [*islice(waiting, max(at_once, 2))]
+    if len(first) < 2:  # most often; then nothing is done beside anything
+        return [await _alone(one) for _, one in first]
     ended: dict[int, T | BaseException] = {}
+    rest = chain(first, waiting)
 
     async def work_off() -> None:
-        for place, one in waiting:
+        for place, one in rest:
             [ended[place]] = await asyncio.gather(one, return_exceptions=True)
 
-    await asyncio.gather(*(work_off() for _ in range(at_once)))
+    await asyncio.gather(*(work_off() for _ in first[:at_once]))
     failures = [one for one in ended.values() if isinstance(one, BaseException)]
     for failure in failures:
         if not isinstance(failure, RemediatorError):
@@ -33,3 +38,10 @@ async def all_of(work: Iterable[Awaitable[T]], at_once: int) -> list[T]:
         raise Unavailable(str(failures[0])) from failures[0]
     results = (ended[place] for place in range(len(ended)))
     return [one for one in results if not isinstance(one, BaseException)]
+
+
+async def _alone(one: Awaitable[T]) -> T:
+    try:
+        return await one
+    except RemediatorError as failure:
+        raise Unavailable(str(failure)) from failure

@@ -6,7 +6,7 @@ What cannot be read is left None; nothing here decides what that means.
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -65,15 +65,23 @@ class Gatherer:
         boot_seconds = once.since
         diagnosis = await self._diagnosis(run)
         step = _step(run, wanted)
-        target, step_target, (firing, source), lock, rollouts, around, inhibitors = await asyncio.gather(
-            once.seen(run.target.ref) if wanted.target else _not_read(),
-            once.seen(step.target.ref) if step is not None and step.target is not None else _not_read(),
-            once.once(FIRING, lambda: self._firing(run, once)) if wanted.firing else _nobody(),
-            self._lock(run) if wanted.lock else _no_lock(),
-            self._rollouts(once, run) if wanted.rollouts else _none(),
-            self._around(once, step) if wanted.surroundings else _none(),
-            self._inhibitors(run, once) if wanted.inhibitors else _none(),
-        )
+        asked: dict[str, Coroutine[Any, Any, Any]] = {}
+        if wanted.target:
+            asked["target"] = once.seen(run.target.ref)
+        if step is not None and step.target is not None:
+            asked["step_target"] = once.seen(step.target.ref)
+        if wanted.firing:
+            asked["firing"] = once.once(FIRING, lambda: self._firing(run, once))
+        if wanted.lock:
+            asked["lock"] = self._lock(run)
+        if wanted.rollouts:
+            asked["rollouts"] = self._rollouts(once, run)
+        if wanted.surroundings:
+            asked["surroundings"] = self._around(once, step)
+        if wanted.inhibitors:
+            asked["inhibitors"] = self._inhibitors(run, once)
+        brought = await _side_by_side(asked)
+        firing, source = brought.pop("firing", (None, ""))
         missing = await self._missing(run, book, step) if wanted.permissions else None
         policy, policy_problem = outside.definitions.policy_of(run)
         namespace = run.target.ref.namespace
@@ -88,21 +96,16 @@ class Gatherer:
             fence=fence,
             namespace_is_gone=fence is None and await self._is_gone(run),
             storms=outside.storms.over(namespace),
-            target=target,
-            step_target=step_target,
             namespace=outside.definitions.namespace(namespace),
             diagnosis=diagnosis,
             can_ask=outside.alerts.configured,
             firing=firing,
             firing_source=source,
-            lock=lock,
-            rollouts=rollouts,
             missing_permissions=missing,
-            surroundings=around,
-            inhibitors=inhibitors,
             owing=self._owing(run, step) if wanted.undoing else None,
             replies=await self._replies(run) if wanted.replies else outside.said.of(run),
             suspended=outside.switch.state,
+            **brought,
         )
         return await self._with_expressions(run, book, facts, wanted)
 
@@ -302,17 +305,8 @@ def _is_of(namespace: str, alert: Alert) -> bool:
     return alert.labels.get("namespace", "") in ("", namespace)
 
 
-async def _not_read() -> Seen:
-    return NOT_READ
-
-
-async def _nobody() -> tuple[None, str]:
-    return None, ""
-
-
-async def _no_lock() -> None:
-    return None
-
-
-async def _none() -> None:
-    return None
+async def _side_by_side(asked: Mapping[str, Coroutine[Any, Any, Any]]) -> dict[str, Any]:
+    """The answers by name; most looks ask for one thing or for nothing, which needs no task of its own."""
+    if len(asked) < 2:
+        return {name: await one for name, one in asked.items()}
+    return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
