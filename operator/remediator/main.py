@@ -133,7 +133,7 @@ class Operator:
         for kind in (POLICY, RUNBOOK):
             heard.follow(kind, partial(self.definitions.last_event, kind), partial(self.definitions.synced, kind))
         heard.follow(RUN, lambda: self.index.last_event, lambda: self.index.synced)
-        freshness = Freshness(cluster, self.definitions, self.index, heard)
+        freshness = Freshness(cluster, self.definitions, self.index, heard, lambda: self.leadership.silence())
         self.switch = Switch(cluster, settings.namespace, lambda: self.leader.look_at_all())
         self.suspended = SuspendedAlerts(cluster, self.switch, clock, settings.namespace)
         self.repeats = Repeats(cluster, clock)

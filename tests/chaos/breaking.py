@@ -243,8 +243,8 @@ def _delete_policies(world: World, breaking: Breaking) -> None:
     namespace = world.namespace(breaking.victim)
     world.unwanted[namespace] = (time.time(), float("inf"))
     _delete_and_restore(world, breaking, "alertpolicies", policy)
-    # a replica that has not heard of them yet counts what comes as nobody's
-    world.unwanted[namespace] = (world.unwanted[namespace][0], time.time() + 3)
+    # a replica that has not heard of them yet counts what comes as nobody's, if it is cut off for as long as this
+    world.unwanted[namespace] = (world.unwanted[namespace][0], time.time() + 8)
 
 
 def _delete_and_restore(world: World, breaking: Breaking, plural: str, made: Callable[[str, Story], Object]) -> None:

@@ -70,6 +70,7 @@ class World:
     tokens: Path
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
     client: "TestClient[Any, Any] | None" = None
+    out_of_reach_seconds: float = 0.0
 
     async def start(self) -> None:
         self.index = RunIndex(self.clock)
@@ -78,7 +79,7 @@ class World:
         self.heard.follow(POLICY, lambda: self.definitions.last_event(POLICY), lambda: self.definitions.synced(POLICY))
         self.heard.follow(RUN, lambda: self.index.last_event, lambda: self.index.synced)
         cluster, clock = self.seen_by_intake, self.clock
-        self.freshness = Freshness(cluster, self.definitions, self.index, self.heard)
+        self.freshness = Freshness(cluster, self.definitions, self.index, self.heard, lambda: self.out_of_reach_seconds)
         self.switch = Switch(cluster, OPERATOR)
         self.suspended = SuspendedAlerts(cluster, self.switch, clock, OPERATOR)
         self.keeper = Keeper(
@@ -848,6 +849,29 @@ async def test_a_policy_that_the_cache_does_not_know_loses_no_alert(world: World
     world.watch()
     await world.settle()
     assert (await world.send(an_alert(alertname="Odd")))[1]["alerts"] == {"Opened": 1}
+
+
+async def test_a_process_that_is_cut_off_does_not_say_of_a_new_policy_that_there_is_none(world: World) -> None:
+    for task in world.tasks:
+        task.cancel()
+    await world.settle()
+    world.policy(name="newer", matchers=['alertname="Odd"'])
+    world.clock.advance(timedelta(seconds=8))
+    assert (await world.send(an_alert(alertname="Odd")))[1]["alerts"] == {"NoPolicy": 1}
+
+    world.out_of_reach_seconds = 8
+
+    assert (await world.send(an_alert(alertname="Odd")))[0] == 503
+
+
+async def test_while_the_api_server_does_not_answer_the_policies_are_asked_for_every_few_seconds(world: World) -> None:
+    world.out_of_reach_seconds = 8
+    for _ in range(10):
+        await world.send(an_alert(alertname="Other"))
+        world.clock.advance(timedelta(seconds=2))
+
+    lists = [call for call in world.cluster.calls if call.verb == "list" and call.resource == POLICY.plural]
+    assert len(lists) == 4  # at the start twice, and twice here
 
 
 async def test_policies_that_cannot_be_asked_for_after_a_silence_are_not_believed(world: World) -> None:

@@ -181,6 +181,17 @@ async def test_one_that_is_away_for_longer_ends_the_mandate_in_time(stage: Stage
     assert (len(one.mandates), stage.epoch) == (2, 2)
 
 
+async def test_how_long_the_api_server_is_silent_is_known_to_leader_and_candidate(stage: Stage) -> None:
+    both = [stage.replica("one"), stage.replica("two")]
+    await stage.time.passes(60)
+    assert all(one.leadership.silence() <= LEASE_SECONDS / 3 for one in both)
+
+    stage.cluster.fail_next(100, Unavailable("away"))
+    await stage.time.passes(10)
+
+    assert all(10 <= one.leadership.silence() <= 10 + LEASE_SECONDS / 3 for one in both)
+
+
 async def test_a_renewal_whose_answer_is_lost_is_found_again(stage: Stage) -> None:
     one = stage.replica("one")
     await stage.time.passes(1)

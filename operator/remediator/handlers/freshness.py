@@ -3,7 +3,8 @@ How long ago the API server was last heard of, and whether the caches can be bel
 
 "No policy wants it" from an empty or an old cache is a lost alert, so intake asks before it says so.
 A watch with nothing to tell is silent, which is why silence alone is no fault: after a minute of it
-the policies are listed once and compared.
+the policies are listed once and compared. After some seconds they are where the API server has not answered
+anything else either: a process that is cut off from it must not say of a new policy that there is none.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from remediator.handlers.run_index import RunIndex
 from remediator.ports import Clock, Cluster
 
 SILENT_SECONDS: Final = 60.0
+OUT_OF_REACH_SECONDS: Final = 7.5
+"""By then each process has looked at the leader's Lease, at the usual pace, whether it leads or not."""
 LISTED: Final = 500
 
 
@@ -72,7 +75,16 @@ class Heard:
 class Freshness:
     """Whether what the caches say may be answered with."""
 
-    def __init__(self, cluster: Cluster, policies: Policies, index: RunIndex, heard: Heard) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        policies: Policies,
+        index: RunIndex,
+        heard: Heard,
+        reached: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """`reached` says how many seconds ago the API server has last answered something that is asked regularly."""
+        self._reached = reached
         self._cluster = cluster
         self._policies = policies
         self._index = index
@@ -92,7 +104,7 @@ class Freshness:
 
     def _is_silent(self) -> bool:
         age = self._heard.seconds_since(POLICY.kind)
-        return age is None or age > SILENT_SECONDS
+        return age is None or age > SILENT_SECONDS or min(age, self._reached()) > OUT_OF_REACH_SECONDS
 
     async def _compare(self) -> None:
         try:

@@ -69,6 +69,7 @@ class Leadership:
         self._lead = lead
         self._seen: Sighting | None = None
         self._mandate: Mandate | None = None
+        self._answered_at = clock.boot_seconds()
         epochs.tell(self._epoch_moved)
 
     def standing(self) -> Standing:
@@ -77,6 +78,10 @@ class Leadership:
         leads = self._mandate is not None and self._mandate.holds()
         epoch = self._mandate.epoch if leads and self._mandate is not None else self._epochs.highest
         return Standing(self.identity, leads, lease.holder, epoch, lease.acquired_at, lease.transitions)
+
+    def silence(self) -> float:
+        """How many seconds ago the API server has last answered a look at the Lease, or a renewal of it."""
+        return self._clock.boot_seconds() - self._answered_at
 
     async def keep(self) -> None:
         """Stand and lead, for ever. When it is cancelled, the Lease is given back."""
@@ -216,9 +221,11 @@ class Leadership:
 
     async def _read(self) -> Lease:
         try:
-            return lease_of(await self._cluster.read(ObjectRef(LEASE.group, LEASE.kind, self._namespace, LEASE_NAME)))
+            found = lease_of(await self._cluster.read(ObjectRef(LEASE.group, LEASE.kind, self._namespace, LEASE_NAME)))
         except NotFound:
-            return Lease()
+            found = Lease()
+        self._answered_at = self._clock.boot_seconds()
+        return found
 
     async def _write(self, lease: Lease, mandate: Mandate | None = None) -> None:
         """The Lease says this, under the version that it was read in; the mandate lasts from before it was sent."""
@@ -228,6 +235,7 @@ class Leadership:
             stored = await (self._cluster.replace if lease.resource_version else self._cluster.create)(LEASE, obj)
         except AlreadyExists as taken:
             raise Conflict(str(taken)) from taken
-        self._seen = Sighting(lease_of(stored), self._clock.boot_seconds())
+        self._answered_at = self._clock.boot_seconds()
+        self._seen = Sighting(lease_of(stored), self._answered_at)
         if mandate is not None:
             mandate.extend(before + self._timing.held_seconds)
