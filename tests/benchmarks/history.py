@@ -31,7 +31,8 @@ from remediator.domain.names import frozen_runbook_name, key_hash, lease_name, r
 from remediator.domain.objects import BUILT_IN, REPLY, RUN, ObjectRef
 from remediator.domain.runs import Run, rfc3339
 from remediator.engine.alertsets import opening
-from remediator.engine.begin import Key, PolicyVersion, decide
+from remediator.engine.begin import Key, KnownRun, PolicyVersion, decide
+from remediator.engine.recurrence import has_to_be_told
 from remediator.handlers.accept import FROZEN
 from remediator.handlers.readiness import Readiness
 from remediator.handlers.repeats import Repeats
@@ -227,7 +228,18 @@ class Year:
                     self.report.started_again += decision.write is not None
                     self.repeats.note([alert], runs, policy)
                     await self.repeats.write_next()
+                    self._tell_people(runs)
         await self._told()
+
+    def _tell_people(self, runs: Sequence[KnownRun]) -> None:
+        """What the leader does of these: who is sent on is told of, once."""
+        for known in runs:
+            ref = ObjectRef(RUN.group, RUN.kind, known.namespace, known.name)
+            if has_to_be_told(Run.parse(self.archive.cluster.get(ref))):
+                self.archive.cluster.change(ref, self._note_recurrence)
+
+    def _note_recurrence(self, run: Any) -> None:
+        run["status"]["recurred"] = rfc3339(self.archive.clock.now())
 
     def _exchange_a_target(self) -> None:
         gone = self.targets.pop(self.chance.randrange(len(self.targets)))

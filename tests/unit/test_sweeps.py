@@ -99,7 +99,7 @@ async def test_two_that_sweep_at_once_delete_each_run_once(three: Archive) -> No
 
 async def test_a_run_that_moved_after_it_was_looked_at_stays_for_now(three: Archive) -> None:
     def heard(run: Any) -> None:
-        run["status"]["stillFiring"] = rfc3339(three.clock.now())
+        run["status"] |= dict.fromkeys(("stillFiring", "recurred"), rfc3339(three.clock.now()))
 
     def meanwhile(write: Write, _: Any) -> str:
         if write.verb == "patch" and "stillFiring" not in three.run(1)["status"]:
@@ -111,6 +111,22 @@ async def test_a_run_that_moved_after_it_was_looked_at_stays_for_now(three: Arch
     assert await three.sweep() == 0
     assert three.numbers() == [1, 2, 3]
     assert await three.sweep() == 2
+
+
+async def test_a_run_whose_people_have_to_be_told_stays_until_they_were(three: Archive) -> None:
+    ref = ObjectRef.to(three.run(1), RUN)
+
+    def note(name: str) -> None:
+        three.cluster.change(ref, lambda run: run["status"].update({name: rfc3339(three.clock.now())}))
+
+    note("stillFiring")
+    assert await three.sweep() == 1
+    assert three.numbers() == [1, 3]
+
+    note("recurred")
+    three.clock.advance(timedelta(hours=2))
+    assert await three.sweep() == 1
+    assert three.numbers() == [3]
 
 
 async def test_a_newest_run_that_is_open_takes_nothing_over(archive: Archive) -> None:
