@@ -7,6 +7,7 @@ Most of these tests run beside one another; those that stop the operator come la
 import base64
 import gzip
 import json
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,9 +30,9 @@ from cluster.installed import (
     runbook,
     side_by_side,
 )
-from localcluster import CommandFailed
+from localcluster import CommandFailed, StartFailed
 from localcluster.controlplane import OPERATOR
-from localcluster.operator import NAMESPACE, TENANT_ACCOUNT
+from localcluster.operator import NAMESPACE, TENANT_ACCOUNT, Operator
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -681,3 +682,16 @@ def test_an_alert_that_was_answered_before_a_restart_is_covered_after_it(shop: S
     )
     runs = [one["metadata"]["name"] for one in shop.runs()]
     assert run["metadata"]["name"] in runs
+
+
+def test_a_process_that_cannot_listen_ends_at_once_and_says_why(installation: Installation) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        another = Operator(installation.cluster, name="another")
+        another.intake_port = taken.getsockname()[1]
+
+        with pytest.raises(StartFailed, match="the operator ended with 1"):
+            another.start()
+
+    assert "address already in use" in another.log.read_text()

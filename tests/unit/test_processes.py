@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localcluster.processes import moments, start_time
+from localcluster.processes import free_ports, moments, start_time
 
 ENDS_IN_PARTS = """
 import ctypes, sys, threading
@@ -27,3 +27,9 @@ def test_a_process_has_not_ended_before_its_last_thread() -> None:
     process.stdin.close()
     assert any(start_time(process.pid) is None for _ in moments(20))
     process.wait()
+
+
+def test_no_port_is_given_twice() -> None:
+    given = [port for _ in range(40) for port in free_ports(20)]
+
+    assert len(set(given)) == 800

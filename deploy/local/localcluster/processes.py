@@ -26,6 +26,9 @@ PORTS: Final = range(15_000, 30_000)
 # Children that this process started: it has to collect their exit codes, or they stay as zombies.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
+_given: set[int] = set()
+"""Ports that this process has given out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -172,20 +175,24 @@ def run(command: Sequence[str | Path], *, stdin: str | None = None, env: Mapping
 
 def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
     """
-    Ports that nobody listens on, and that no outgoing connection is given.
+    Ports that nobody listens on, that no outgoing connection is given, and that nobody here was given before.
 
-    A server that is stopped and started again at its address would else find it taken now and then. Somebody
-    else may take one before its server does: whoever starts a server tries again with others.
+    A server that is stopped and started again at its address would else find it taken now and then, and one
+    that is to listen later would find another there. Another program may take one before its server does:
+    whoever starts a server tries again with others.
     """
     with ExitStack() as held:
         found: list[int] = []
         for port in random.sample(PORTS, len(PORTS)):
             if len(found) == count:
                 return found
+            if port in _given:
+                continue
             one = held.enter_context(socket.socket())
             with suppress(OSError):
                 one.bind((address, port))
                 found.append(port)
+                _given.add(port)
         raise NotAvailable(f"no {count} ports from {PORTS.start} to {PORTS.stop - 1} are free on {address}")
 
 

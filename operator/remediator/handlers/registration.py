@@ -31,7 +31,8 @@ def registry(*, saw: Saw, login: Login, begin: Hook, end: Hook) -> kopf.Operator
     async def log_in(**_: Any) -> kopf.AiohttpSession:
         return await login()
 
-    @kopf.on.startup(registry=made)
+    # what has half begun is not begun once more: the process ends, and the next one begins anew
+    @kopf.on.startup(registry=made, errors=kopf.ErrorsMode.PERMANENT)
     async def started(**_: Any) -> None:
         await begin()
 
