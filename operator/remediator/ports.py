@@ -57,27 +57,7 @@ class LogText:
 
 
 class Objects(Protocol):
-    """What is read of the Kubernetes API as one identity. Every method raises what `Cluster`'s do."""
-
-    async def read(self, ref: ObjectRef) -> Object: ...
-
-    async def list(
-        self,
-        kind: Kind,
-        namespace: str = "",
-        *,
-        labels: str = "",
-        fields: str = "",
-        limit: int = 500,
-    ) -> Listing: ...
-
-
-class Cluster(Protocol):
-    """The Kubernetes API as one identity. Every method raises NotFound, Forbidden, Rejected or Unavailable."""
-
-    def acting_as(self, identity: Identity) -> "Cluster":
-        """The same API server, asked as somebody else; connections are shared."""
-        ...
+    """What is read of the Kubernetes API as one identity. Raises NotFound, Forbidden, Rejected or Unavailable."""
 
     async def read(self, ref: ObjectRef) -> Object: ...
 
@@ -91,6 +71,14 @@ class Cluster(Protocol):
         limit: int = 500,
     ) -> Listing:
         """Objects of one kind; `namespace` empty means all. At most `limit`, never more."""
+        ...
+
+
+class Cluster(Objects, Protocol):
+    """The same, and what is written to it. Every method raises NotFound, Forbidden, Rejected or Unavailable."""
+
+    def acting_as(self, identity: Identity) -> "Cluster":
+        """The same API server, asked as somebody else; connections are shared."""
         ...
 
     def pages(
