@@ -309,7 +309,7 @@ class Leader:
         self._term = term = Term(clock, settings.workers, every.readiness)
         cluster = LedCluster(every.cluster, mandate)
         notifier = LedNotifier(every.notifier, mandate)
-        events = EventsBeside(ClusterEvents(cluster, clock))
+        events = EventsBeside(ClusterEvents(cluster, clock), clock)
         locks = LeaseLocks(cluster, settings.namespace)
         mirror, later = Mirror(), Later()
         storms = Storms(every.index, every.definitions, clock)

@@ -1,8 +1,10 @@
 import asyncio
 
-from remediator.handlers.queue import Key, Places, Queue, Work
+import pytest
 
-A, B = ("shop", "a"), ("shop", "b")
+from remediator.handlers.queue import APPOINTMENTS_IN_A_LULL, Key, Places, Queue, Work
+
+A, B, NEWS = ("shop", "a"), ("shop", "b"), ("shop", "news")
 
 
 async def settled() -> None:
@@ -180,23 +182,106 @@ async def test_news_comes_before_appointments_where_there_are_too_few_places() -
     assert seen == [("shop", "working"), B, A]
 
 
+async def test_beside_news_one_appointment_is_kept_at_a_time_although_there_are_places() -> None:
+    seen: list[Key] = []
+    go = asyncio.Event()
+
+    queue = Queue(held(seen, go))
+    queue.add(NEWS)
+    queue.add(A, 0.001)
+    queue.add(B, 0.002)
+    await asyncio.sleep(0.02)
+    assert seen == [NEWS, A]
+    assert not queue.is_working_on(B)
+    go.set()
+    await settled()
+
+    assert seen == [NEWS, A, B]
+
+
+async def test_what_waits_for_a_lull_and_is_news_now_waits_no_longer() -> None:
+    seen: list[Key] = []
+    go = asyncio.Event()
+
+    queue = Queue(held(seen, go))
+    queue.add(NEWS)
+    queue.add(A, 0.001)
+    queue.add(B, 0.002)
+    await asyncio.sleep(0.02)
+    queue.add(B)
+    await settled()
+
+    assert seen == [NEWS, A, B]
+    go.set()
+    await settled()
+    assert seen == [NEWS, A, B], "the look that waited is the one that was asked for"
+
+
+async def test_an_appointment_waits_for_no_lull_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("remediator.handlers.queue.APPOINTMENTS_WAIT_SECONDS", 0.02)
+    seen: list[Key] = []
+    go = asyncio.Event()
+
+    queue = Queue(held(seen, go))
+    queue.add(NEWS)
+    queue.add(A, 0.001)
+    queue.add(B, 0.002)
+    await asyncio.sleep(0.1)
+
+    assert seen == [NEWS, A, B]
+    go.set()
+    await settled()
+
+
+async def test_few_appointments_begin_in_a_lull() -> None:
+    seen: list[Key] = []
+    go = asyncio.Event()
+
+    queue = Queue(held(seen, go))
+    for number in range(10):
+        queue.add(("shop", str(number)), 0.001)
+    await asyncio.sleep(0.05)
+
+    assert len(seen) == APPOINTMENTS_IN_A_LULL
+    go.set()
+    await settled()
+    assert len(seen) == 10
+
+
+async def test_the_queue_is_quiet_when_nothing_is_worked_on() -> None:
+    seen: list[Key] = []
+    go = asyncio.Event()
+
+    queue = Queue(held(seen, go))
+    await queue.quiet()
+    queue.add(A)
+    await settled()
+    waits = asyncio.create_task(queue.quiet())
+    await settled()
+    assert not waits.done()
+    go.set()
+    await waits
+
+    assert seen == [A]
+
+
 async def test_who_is_let_in_last_is_not_left_out() -> None:
     places = Places(1)
     seen: list[str] = []
 
     async def take(name: str, rank: float) -> None:
-        async with places.taken(rank):
+        async with places.taken(rank, name):
             seen.append(name)
             await asyncio.sleep(0)
 
     waits = [
         asyncio.create_task(take(name, rank)) for name, rank in (("c", 9.0), ("gone", 2.0), ("a", 1.0), ("b", 5.0))
     ]
-    async with places.taken(0.0):
+    async with places.taken(0.0, "first"):
         await asyncio.sleep(0)
         waits[1].cancel()
     await asyncio.gather(*waits, return_exceptions=True)
-    async with places.taken(0.0):
+    async with places.taken(0.0, "first"):
         seen.append("last")
 
     assert seen == ["a", "b", "c", "last"]
@@ -207,10 +292,10 @@ async def test_a_place_that_was_given_to_one_who_is_cancelled_goes_to_the_next()
     seen: list[str] = []
 
     async def take(name: str) -> None:
-        async with places.taken(0.0):
+        async with places.taken(0.0, name):
             seen.append(name)
 
-    async with places.taken(0.0):
+    async with places.taken(0.0, "first"):
         one, two = asyncio.create_task(take("one")), asyncio.create_task(take("two"))
         await asyncio.sleep(0)
     one.cancel()

@@ -120,18 +120,20 @@ class ClusterEvents:
 
 class EventsBeside:
     """
-    `ports.KubernetesEvents` that nobody waits for: one is written after the other, in order.
+    `ports.KubernetesEvents` that nobody waits for: one is written after the other, in order, and in lulls.
 
     Where more wait than `MOST_WAITING`, the oldest are counted as failed and forgotten.
     """
 
-    def __init__(self, events: ClusterEvents) -> None:
+    def __init__(self, events: ClusterEvents, clock: Clock) -> None:
         self._events = events
-        self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
+        self._clock = clock
+        self._waiting: deque[tuple[float, Callable[[], Awaitable[None]]]] = deque()
         self._some = asyncio.Event()
 
     async def record(self, about: ObjectRef, uid: str, *, reason: str, message: str, warning: bool = False) -> None:
-        self._waiting.append(partial(self._events.record, about, uid, reason=reason, message=message, warning=warning))
+        write = partial(self._events.record, about, uid, reason=reason, message=message, warning=warning)
+        self._waiting.append((self._clock.boot_seconds() + PATIENCE_SECONDS, write))
         if len(self._waiting) > MOST_WAITING:
             self._waiting.popleft()
             self._events.failed += 1
@@ -142,9 +144,9 @@ class EventsBeside:
         while True:
             await self._some.wait()
             self._some.clear()
-            await quiet(PATIENCE_SECONDS)
             while self._waiting:
-                await self._waiting.popleft()()
+                await quiet(self._waiting[0][0] - self._clock.boot_seconds())
+                await self._waiting.popleft()[1]()
 
 
 def _seconds(at: datetime) -> str:

@@ -38,18 +38,20 @@ class Later:
         """Do it, for ever; `quiet` waits for a better moment, for at most so many seconds."""
         while True:
             await clock.sleep(AFTER_SECONDS)
-            if self._waiting:
-                await quiet(PATIENCE_SECONDS)
-            await self._do_all()
+            until = clock.boot_seconds() + PATIENCE_SECONDS
+            for _ in range(len(self._waiting)):
+                await quiet(until - clock.boot_seconds())
+                await self._do_one()
 
     async def finish(self) -> None:
         """What waits is done, as far as there is time for it."""
         try:
             async with asyncio.timeout(FINISHED_WITHIN_SECONDS):
-                await self._do_all()
+                while self._waiting:
+                    await self._do_one()
         except TimeoutError:
             log.info("left undone at the end", extra={"works": len(self._waiting)})
 
-    async def _do_all(self) -> None:
-        while self._waiting:
+    async def _do_one(self) -> None:
+        if self._waiting:
             await self._waiting.popleft()()

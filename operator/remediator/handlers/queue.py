@@ -1,8 +1,8 @@
 """
 The work queue: one key, one worker at a time, now or later.
 
-Where more keys are due than there are workers, what has just happened comes before what was only to be
-looked at again by now: an alert is not kept waiting by the rollouts of others. A key that is asked for
+What has just happened comes before what was only to be looked at again by now: an alert is not kept waiting
+by the rollouts of others, which are looked at while nothing else is. A key that is asked for
 while it is worked on is worked on once more afterwards, at once or when it was asked for; asked for ten
 times, it is still worked on once. Nothing is kept here that the API server does not have.
 """
@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -25,43 +25,90 @@ Work = Callable[[Key], Awaitable[float | None]]
 
 AFTER_A_SURPRISE_SECONDS: Final = 5.0
 APPOINTMENTS_WAIT_SECONDS: Final = 5.0
-"""So much longer than news an appointment waits for a worker, and no longer: none waits for ever."""
+"""How long an appointment gives way to news, and no longer: none waits for ever."""
+
+APPOINTMENTS_BESIDE_NEWS: Final = 1
+APPOINTMENTS_IN_A_LULL: Final = 4
+"""
+So many at once before their patience is over: the next news may come at any moment.
+
+Without one beside the news they pile up where lulls are short, and are all due together after their patience.
+"""
 
 
 class Places:
-    """So many at once; who waits is let in by rank, the lowest first."""
+    """
+    So many at once; who waits is let in by rank, the lowest first.
+
+    A rank is a time of the loop's clock. Until it has come, who has it lets all others go first, those too that
+    come later, and has few of the places.
+    """
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._pressing = 0
+        """How many are in whose time had come."""
+        self._patient = 0
+        self._waiting: list[tuple[float, int, asyncio.Future[bool]]] = []
+        self._turns: dict[Hashable, asyncio.Future[bool]] = {}
         self._numbers = itertools.count()
 
     @asynccontextmanager
-    async def taken(self, rank: float) -> AsyncIterator[None]:
-        """One of the places, as soon as it is this one's turn."""
-        if self._free:
-            self._free -= 1
-        else:
-            turn = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._give_on()
-                raise
+    async def taken(self, rank: float, who: Hashable) -> AsyncIterator[None]:
+        """One of the places, as soon as it is this one's turn; nobody else of that name waits."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[bool] = loop.create_future()
+        self._turns[who] = turn
+        self.hasten(who, rank)
+        timer = loop.call_at(rank, self._let_in) if not turn.done() and rank > loop.time() else None
+        try:
+            is_pressing = await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave(turn.result())
+            raise
+        finally:
+            del self._turns[who]
+            if timer is not None:
+                timer.cancel()
         try:
             yield
         finally:
-            self._give_on()
+            self._leave(is_pressing)
 
-    def _give_on(self) -> None:
-        while self._waiting:
-            _, _, turn = heapq.heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
+    def hasten(self, who: Hashable, rank: float) -> None:
+        """Who waits is let in by this rank, where it is the lower one."""
+        if who in self._turns:
+            heapq.heappush(self._waiting, (rank, next(self._numbers), self._turns[who]))
+            self._let_in()
+
+    def _let_in(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._free and self._waiting:
+            rank, _, turn = self._waiting[0]
+            is_pressing = rank <= now
+            if not (is_pressing or turn.done() or self._patient < self._room_for_patient()):
                 return
+            heapq.heappop(self._waiting)
+            if turn.done():
+                continue
+            self._free -= 1
+            self._count(is_pressing, 1)
+            turn.set_result(is_pressing)
+
+    def _room_for_patient(self) -> int:
+        return APPOINTMENTS_BESIDE_NEWS if self._pressing else APPOINTMENTS_IN_A_LULL
+
+    def _leave(self, is_pressing: bool) -> None:
         self._free += 1
+        self._count(is_pressing, -1)
+        self._let_in()
+
+    def _count(self, is_pressing: bool, by: int) -> None:
+        if is_pressing:
+            self._pressing += by
+        else:
+            self._patient += by
 
 
 class Queue:
@@ -72,9 +119,13 @@ class Queue:
         self._places = Places(workers)
         self._waiting: dict[Key, asyncio.TimerHandle] = {}
         self._working: dict[Key, asyncio.Task[None]] = {}
+        """Those too that wait for a worker."""
+        self._begun: set[Key] = set()
         self._again: dict[Key, float] = {}
         """When to look again at what is being worked on, by the loop's clock."""
         self._stopped = False
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def add(self, key: Key, after_seconds: float = 0.0) -> None:
         """Look at the key after that time; an earlier appointment of the same key stands."""
@@ -82,15 +133,18 @@ class Queue:
             return
         loop = asyncio.get_running_loop()
         due = loop.time() + max(after_seconds, 0.0)
+        rank = due + (APPOINTMENTS_WAIT_SECONDS if after_seconds > 0 else 0.0)
         if key in self._working:
-            self._again[key] = min(due, self._again.get(key, due))
+            if after_seconds <= 0 and key not in self._begun:
+                self._places.hasten(key, rank)
+            else:
+                self._again[key] = min(due, self._again.get(key, due))
             return
         before = self._waiting.get(key)
         if before is not None:
             if before.when() <= due:
                 return
             before.cancel()
-        rank = due + (APPOINTMENTS_WAIT_SECONDS if after_seconds > 0 else 0.0)
         self._waiting[key] = loop.call_at(due, self._begin, key, rank)
 
     def forget(self, key: Key) -> None:
@@ -117,24 +171,25 @@ class Queue:
         """How many keys wait or are worked on."""
         return len(self._waiting) + len(self._working)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether any key is being worked on."""
-        return bool(self._working)
+    async def quiet(self) -> None:
+        """No key is being worked on, or waits for a worker."""
+        await self._idle.wait()
 
     def is_working_on(self, key: Key) -> bool:
-        """Whether the key is being worked on, or waits for a worker."""
-        return key in self._working
+        """Whether the key is being worked on, and does not only wait for a worker."""
+        return key in self._begun
 
     def _begin(self, key: Key, rank: float) -> None:
         self._waiting.pop(key, None)
         task = asyncio.get_running_loop().create_task(self._attend(key, rank), name=f"run {key[0]}/{key[1]}")
         self._working[key] = task
+        self._idle.clear()
 
     async def _attend(self, key: Key, rank: float) -> None:
         after: float | None = None
         try:
-            async with self._places.taken(rank):
+            async with self._places.taken(rank, key):
+                self._begun.add(key)
                 after = await self._work(key)
         except asyncio.CancelledError:
             self._again.pop(key, None)
@@ -143,7 +198,10 @@ class Queue:
             log.exception("run could not be looked at", extra={"run": f"{key[0]}/{key[1]}"})
             after = AFTER_A_SURPRISE_SECONDS
         finally:
+            self._begun.discard(key)
             self._working.pop(key, None)
+            if not self._working:
+                self._idle.set()
         again = self._again.pop(key, None)
         if again is not None:
             self.add(key, again - asyncio.get_running_loop().time())

@@ -9,6 +9,7 @@ seen that there was when the epoch was raised: what the predecessor had begun co
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -29,8 +30,6 @@ log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS: Final = 4.0
 """How long what is under way may take to come to its next record, when the term is over."""
-
-PAUSE_SECONDS: Final = 0.2
 
 Keep = Callable[[], Coroutine[Any, Any, None]]
 """Something that only a leader does, for ever."""
@@ -151,11 +150,11 @@ class Term:
 
     async def quiet(self, within_seconds: float) -> None:
         """No run is being worked on, or so many seconds have passed."""
-        begun = self._clock.boot_seconds()
-        while self._queue is not None and self._queue.is_busy:
-            if self._clock.boot_seconds() - begun >= within_seconds:
-                return
-            await self._clock.sleep(PAUSE_SECONDS)
+        if self._queue is None or within_seconds <= 0:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                await self._queue.quiet()
 
     async def _work(self, work: Work, key: Key) -> float | None:
         """
