@@ -118,7 +118,11 @@ class Cluster(Objects, Protocol):
         ...
 
     async def replace(self, kind: Kind, obj: Object, *, sub: str = "") -> Object:
-        """Replace under the resourceVersion that `obj` carries. Raises Conflict where it has moved."""
+        """
+        Replace under the resourceVersion that `obj` carries; the answer is the object after it.
+
+        Of a subresource the answer is the object's metadata alone. Raises Conflict where it has moved.
+        """
         ...
 
     async def delete(

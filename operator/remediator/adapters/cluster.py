@@ -31,6 +31,13 @@ LIMIT: Final = 500
 PAGE: Final = 1_000
 MAX_LOG_TRANSFER_BYTES: Final = 64 * 1024 * 1024
 
+METADATA_TYPE: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""
+The object's metadata and nothing else.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
+"""
+
 RUN_EXTRA: Final = "Impersonate-Extra-remediator.dev%2Frun"
 VOID_EXTRA: Final = "Impersonate-Extra-remediator.dev%2Fvoid"
 """A slash cannot stand in a header's name; the API server decodes it."""
@@ -199,7 +206,7 @@ class KubeCluster:
             member(kind, ref, sub),
             params=write_params(dry_run=False),
             body=typed(kind, obj),
-            headers=self._headers,
+            headers={**self._headers, "Accept": METADATA_TYPE} if sub else self._headers,
         )
 
     async def delete(

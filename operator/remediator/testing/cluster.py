@@ -316,7 +316,8 @@ class FakeCluster:
         lost = self._called("update", kind, ref.namespace, ref.name, sub=sub)
         if not dig_text(obj, "metadata", "resourceVersion"):
             raise Rejected(f"{ref}: a replacement must carry the resourceVersion that it was made from")
-        return self._update(kind, obj, "update", sub, False, (), lost)
+        made = self._update(kind, obj, "update", sub, False, (), lost)
+        return {"metadata": dig_object(made, "metadata")} if sub else made
 
     def _update(
         self,

@@ -474,8 +474,11 @@ class ClusterPromises:
         third = await world.cluster.replace(
             WIDGET, {**second, "spec": {"size": 3}, "status": {"phase": "Done"}}, sub="status"
         )
-        assert dig_int(third, "spec", "size") == 2
-        assert dig_text(third, "status", "phase") == "Done"
+        assert third.keys() <= {"apiVersion", "kind", "metadata"}, "of a subresource's replacement the metadata alone"
+        stored = await world.cluster.read(ref)
+        assert dig_text(stored, "metadata", "resourceVersion") == dig_text(third, "metadata", "resourceVersion")
+        assert dig_int(stored, "spec", "size") == 2
+        assert dig_text(stored, "status", "phase") == "Done"
         with pytest.raises(Conflict):
             await world.cluster.replace(WIDGET, {**second, "status": {"phase": "Late"}}, sub="status")
 
