@@ -13,6 +13,7 @@ token, so that a restart can tell whether it happened.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from remediator.domain.errors import RemediatorError
@@ -79,6 +80,7 @@ class FieldPath:
         return cls(parts)
 
     @classmethod
+    @lru_cache(maxsize=2_048)  # the guards read the same few paths again and again
     def parse(cls, text: str) -> "FieldPath":
         """Read what `str()` wrote."""
         parts: list[str | ByKey] = []
@@ -451,13 +453,11 @@ def _pod_from_json(stored: Object, namespace: str) -> Target:
 
 def change_from_json(stored: Object) -> Change:
     """The change that `change_as_json` wrote."""
+    place = dig_object(stored, "target")
     ref = ObjectRef(
-        dig_text(stored, "target", "group"),
-        dig_text(stored, "target", "kind"),
-        dig_text(stored, "target", "namespace"),
-        dig_text(stored, "target", "name"),
+        dig_text(place, "group"), dig_text(place, "kind"), dig_text(place, "namespace"), dig_text(place, "name")
     )
-    target = Target(ref, dig_text(stored, "target", "uid"))
+    target = Target(ref, dig_text(place, "uid"))
     summary = dig_text(stored, "summary")
     if "pods" in stored:
         pods = _objects(stored.get("pods"))

@@ -7,6 +7,7 @@ crash. Nothing in it is derived from a clock but times.
 """
 
 import enum
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +48,15 @@ class Record(ApiModel):
 
     def as_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+
+    @property
+    def size(self) -> int:
+        """Bytes of it as compact JSON."""
+        try:
+            return len(self.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True).encode())
+        except ValueError:  # half a surrogate pair, which pydantic does not write
+            text = json.dumps(self.as_json(), ensure_ascii=False, separators=(",", ":"))
+            return len(text.encode("utf-8", "replace"))
 
 
 class RunTarget(Record):

@@ -8,7 +8,6 @@ tokens, made changes with what they replaced, debts, and the identities of alert
 not leave room for these is refused before it begins.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -53,7 +52,7 @@ def has_room_for(run: Run, steps: Sequence[StepRecord]) -> bool:
 
 def size_of(run: Run) -> int:
     """Bytes of the status as it is stored."""
-    return len(json.dumps(run.status.as_json(), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+    return run.status.size
 
 
 def _earlier(run: Run, change: Callable[[Attempt], Attempt]) -> Run:

@@ -30,9 +30,9 @@ KEPT_FROM_THE_START: Final = 20
 """How many of the first lines of a story stay when its middle is dropped."""
 
 
-def in_short(text: str) -> str:
+def in_short(text: str, size: int = MESSAGE_BYTES) -> str:
     """What may stand in a record: without secrets, in at most a kilobyte, a cut made visible."""
-    return shorten(redact(text), MESSAGE_BYTES)
+    return shorten(redact(text), size)
 
 
 def with_status(run: Run, **changes: Any) -> Run:
@@ -40,13 +40,14 @@ def with_status(run: Run, **changes: Any) -> Run:
     return replace(run, status=run.status.model_copy(update=changes))
 
 
-def with_entry(run: Run, now: datetime, what: str, message: str = "") -> Run:
+def with_entry(run: Run, now: datetime, what: str, message: str = "", *, mark: str = "") -> Run:
     """
     The run with one more line in its story; the same line twice in a row is told once.
 
-    The story is bounded: of a long one the beginning and the end are kept.
+    `mark` ends the line: words of ours that hold no secret, although they may look like one. The story is
+    bounded: of a long one the beginning and the end are kept.
     """
-    entry = TimelineEntry(at=now, what=what, message=in_short(message))
+    entry = TimelineEntry(at=now, what=what, message=in_short(message, MESSAGE_BYTES - len(mark)) + mark)
     timeline = list(run.status.timeline)
     if timeline and (timeline[-1].what, timeline[-1].message) == (entry.what, entry.message):
         return run

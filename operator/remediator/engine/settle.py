@@ -184,7 +184,8 @@ def intended(run: Run, index: int, seen: Object, now: datetime, *, undoing: bool
         resource_version=dig_text(seen, "metadata", "resourceVersion"),
         intended_at=step.intended_at or now,
     )
-    return with_entry(run, now, "intend", f"{step.label}: {dig_text(step.change, 'summary')} (token {made[:8]})")
+    said = f"{step.label}: {dig_text(step.change, 'summary')}"
+    return with_entry(run, now, "intend", said, mark=f" (token {made[:8]})")
 
 
 def started(run: Run, index: int, after: Object | None, now: datetime, *, undoing: bool, before: bool = False) -> Run:
