@@ -7,7 +7,8 @@ import flows
 from flows import CHECKOUT, changes, env, fired
 from known import Given
 from remediator.domain.errors import NotFound, Unavailable
-from remediator.domain.json import dig, dig_list
+from remediator.domain.json import Object, dig, dig_list
+from remediator.domain.objects import RUN, ObjectRef
 from remediator.domain.runs import Run, RunOutcome, StepState, Verdict
 from remediator.engine.record import current
 from remediator.testing import NOON
@@ -26,6 +27,23 @@ remedies:
   verify:
   - rollout: {within: 5m}
   - alertResolved: {quietFor: 2m, within: 20m}
+"""
+
+PODS_ANEW = """
+targets: [Deployment]
+diagnose:
+- name: pods
+  get: {kind: Pod, related: owned}
+remedies:
+- name: anew
+  steps:
+  - name: remove
+    forEach: diagnosis.pods.items
+    maxItems: 3
+    target: {kind: Pod, name: '${item.name}'}
+    deletePod: {}
+  verify:
+  - rollout: {within: 5m}
 """
 
 SOON = BIGGER.replace("quietFor: 2m", "quietFor: 1s")
@@ -80,7 +98,7 @@ async def test_at_most_four_writes_lead_from_the_alert_to_the_change() -> None:
     assert len(own) + lock <= 4, [str(w) for w in own]
 
 
-async def test_two_more_lead_to_its_end_where_it_soon_helps() -> None:
+async def test_one_more_leads_to_its_end_where_it_soon_helps() -> None:
     made = world(SOON)
     made.resolve_when(lambda: queue(made) == "500")
 
@@ -90,7 +108,46 @@ async def test_two_more_lead_to_its_end_where_it_soon_helps() -> None:
     writes = made.cluster.changes
     change = next(i for i, w in enumerate(writes) if w.ref == CHECKOUT)
     after = [w.obj for w in writes[change + 1 :] if w.ref.kind == "RunbookRun"]
-    assert [dig(obj, "status", "state") for obj in after] == ["Acting", "Ended"]
+    assert [dig(obj, "status", "state") for obj in after] == ["Ended"]
+
+
+async def test_that_a_change_was_made_is_on_the_record_ten_seconds_after_its_intent_where_its_rollout_lasts() -> None:
+    made = world()
+    run = await fired(made)
+    made.cluster.controllers.never_ready = lambda _: True
+
+    seen = [await at(made, run, seconds) for seconds in (1, 8, 12)]
+
+    assert [one.status.attempts[-1].steps[0].state for one in seen] == [
+        StepState.INTENDED,
+        StepState.INTENDED,
+        StepState.STARTED,
+    ]
+    assert changes(made) == 1
+
+
+async def test_pods_that_are_deleted_leave_no_stamp_and_so_it_is_said_at_once() -> None:
+    made = world(PODS_ANEW)
+    run = await fired(made)
+
+    await made.look(run)
+
+    assert made.run(run).status.attempts[-1].steps[0].state is StepState.STARTED
+
+
+async def test_who_writes_the_run_before_it_is_said_that_the_change_was_made_has_nothing_changed_again() -> None:
+    made = world(SOON)
+    run = await fired(made)
+    assert (await at(made, run, 1)).status.attempts[-1].steps[0].state is StepState.INTENDED
+    assert changes(made) == 1
+
+    note: Object = {"op": "add", "path": "/metadata/annotations", "value": {"note": "seen"}}
+    await made.cluster.patch(ObjectRef(RUN.group, RUN.kind, run.namespace, run.name), [note])
+    made.resolve_when(lambda: True)
+    ended = await made.settle(run)
+
+    assert ended.status.outcome is RunOutcome.REMEDIATED, transcript(ended)
+    assert changes(made) == 1
 
 
 async def test_the_end_reads_the_target_only_for_somebody_who_is_told_of_it() -> None:

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from flows import fired, world
 from remediator.domain.runs import Ending, Held, RunOutcome, StepState
 from remediator.domain.verdicts import Reason
-from remediator.engine.record import with_ending, with_status, with_step
+from remediator.engine.record import with_ending, with_entry, with_status, with_step
 from remediator.engine.report import reported
 from remediator.handlers.announce import Announcer, objections
 from remediator.handlers.metrics import RunMetrics
@@ -70,6 +70,19 @@ def test_every_reason_has_its_counters_from_the_start(reason: Reason) -> None:
 
     for name in ("remediator_runs_held_total", "remediator_changes_refused_total"):
         assert registry.get_sample_value(name, {"reason": str(reason)}) == 0
+
+
+@pytest.mark.parametrize(("outcome", "told"), [(None, True), (RunOutcome.FAILED, True), (RunOutcome.REMEDIATED, False)])
+async def test_the_start_of_a_change_is_told_unless_its_good_end_is_told_with_it(
+    outcome: RunOutcome | None, told: bool
+) -> None:
+    made = world("targets: [Deployment]\nremedies: []\n")
+    after = with_status(with_entry(run(), NOON, "start", "raise: Deployment shop/checkout"), outcome=outcome)
+
+    await Announcer(made.outside).progressed(run(), after)
+
+    assert isinstance(made.events, FakeEvents)
+    assert ("RemedyStarted" in [event.reason for event in made.events.recorded]) is told
 
 
 async def test_an_end_is_counted_by_its_outcome() -> None:

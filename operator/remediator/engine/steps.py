@@ -122,9 +122,13 @@ def as_found(run: Run, facts: Facts, index: int, step: StepRecord, *, undoing: b
 def adopted(run: Run, facts: Facts, index: int, *, undoing: bool) -> Run:
     """The run whose change has happened, as its object says."""
     generation = dig(facts.step_target.obj, "metadata", "generation")
-    return with_step(
+    run = with_step(
         run, index, undoing=undoing, state=StepState.STARTED, started_at=facts.now, generation_after=generation
     )
+    attempt = current(run)
+    step = (attempt.undo if undoing else attempt.steps)[index]
+    where = step.target.ref if step.target is not None else run.target.ref
+    return with_entry(run, facts.now, "start", f"{step.label}: {where} carries its stamp already")
 
 
 def poll(

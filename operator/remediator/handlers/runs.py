@@ -9,6 +9,7 @@ again and nothing is applied a second time.
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from remediator.domain.errors import (
@@ -178,16 +179,12 @@ class Reconciler:
                 run, move = await self._performer.unlock(run), Hold(move.until)
                 self._acting.note(run)
             if isinstance(move, Hold):
-                unsaid = unsaid_until(run, stored, self._now())
-                if unsaid is not None:
-                    self._latest.note_ahead(run, stored)
-                    move = Hold(unsaid if move.until is None else min(move.until, unsaid))
-                else:
-                    await self._store_if_changed(run, stored)
+                unsaid = await self._stored_or_kept(run, stored)
                 if run.is_ended:
                     await self._performer.rest(run)
                     self._outside.owed.rests(run)
-                return None if move.until is None else max((move.until - self._now()).total_seconds(), 0.2)
+                times = [at for at in (move.until, unsaid) if at is not None]
+                return max((min(times) - self._now()).total_seconds(), 0.2) if times else None
             if isinstance(move, Finish):
                 await self._finish(run, stored, move)
                 return 0.0 if run.owes else None
@@ -208,11 +205,12 @@ class Reconciler:
                 readings = self._gatherer.readings(run)
             if isinstance(move, Lock) and not run.status.locks:
                 self._acting.note(run)
-            if isinstance(move, Start | Void):
+            if isinstance(move, Void) or (isinstance(move, Start) and unsaid_until(run, stored, self._now()) is None):
                 run = stored = await self._store(run, stored)
             if done.again is not None:
-                await self._store_if_changed(run, stored)
-                return done.again.total_seconds()
+                unsaid = await self._stored_or_kept(run, stored)
+                again = done.again if unsaid is None else min(done.again, unsaid - self._now())
+                return max(again.total_seconds(), 0.0)
         await self._store_if_changed(run, stored)
         return 0.0
 
@@ -298,6 +296,15 @@ class Reconciler:
             return await self._books.load(run.status.resolved.runbook), ""
         except (NotFound, InvalidManifest, Unavailable, Forbidden, Rejected) as error:
             return None, str(error)
+
+    async def _stored_or_kept(self, run: Run, stored: Run) -> datetime | None:
+        """The run that has to wait is on the record; or in hand, until the time that is answered."""
+        unsaid = unsaid_until(run, stored, self._now())
+        if unsaid is None:
+            await self._store_if_changed(run, stored)
+        else:
+            self._latest.note_ahead(run, stored)
+        return unsaid
 
     async def _store_if_changed(self, run: Run, stored: Run) -> None:
         said = reported(run, self._now())
