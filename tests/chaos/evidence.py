@@ -218,7 +218,7 @@ def _write(event: Object) -> Write | None:
         return None
     if "dryRun=" in event.get("requestURI", ""):
         return None
-    after = event.get("responseObject") or {}
+    after = _after(event)
     revision = after.get("metadata", {}).get("resourceVersion")
     if not revision:
         return None  # a review, or a deletion that has left nothing
@@ -238,6 +238,14 @@ def _write(event: Object) -> Write | None:
         answered=datetime.fromisoformat(event["stageTimestamp"]),
         after=after,
     )
+
+
+def _after(event: Object) -> Object:
+    """The object as it was left; who asked for its metadata alone has sent all else, and the server keeps that."""
+    answer = event.get("responseObject") or {}
+    if answer.get("kind") != "PartialObjectMetadata":
+        return answer
+    return {**(event.get("requestObject") or {}), "metadata": answer.get("metadata", {})}
 
 
 def _first(values: Sequence[str] | None) -> str:

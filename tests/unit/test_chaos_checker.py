@@ -436,6 +436,19 @@ def test_half_a_line_is_passed_over() -> None:
     assert logged(lines) == logged(log.lines)
 
 
+def test_who_asks_for_the_metadata_of_what_it_writes_has_written_the_rest() -> None:
+    log = an_ordinary_story()
+
+    def alone(line: str) -> str:
+        event = json.loads(line)
+        whole = event["responseObject"]
+        part = {"kind": "PartialObjectMetadata", "metadata": whole["metadata"]}
+        sent = {**whole, "metadata": {**whole["metadata"], "resourceVersion": "1"}}
+        return json.dumps({**event, "responseObject": part, "requestObject": sent})
+
+    assert logged([alone(line) for line in log.lines]) == logged(log.lines)
+
+
 def test_the_version_of_a_list_stands_for_no_write() -> None:
     log = an_ordinary_story()
     event = json.loads(log.lines[-1])
