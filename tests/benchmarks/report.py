@@ -36,6 +36,7 @@ ROWS = (
     ("resident at most", "megabytes.most", "MB"),
     ("resident after", "megabytes.after", "MB"),
     ("stalls above 50 ms", "stalls.late", ""),
+    ("of them by the operator's own work", "stalls.ownLate", ""),
     ("the longest stall of the loop, in ms", "stalls.longestMs", ""),
 )
 WIDTH = 42

@@ -14,6 +14,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
     """Something that takes so many seconds, by a clock that nothing else moves."""
     now = [100.0]
     monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(loop.time, "thread_time", lambda: now[0] / 4)
 
     def took(seconds: float) -> None:
         now[0] += seconds
@@ -21,12 +22,13 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
     yield took
 
 
-def told_while(*seconds: float, work: Callable[[float], None]) -> list[float]:
-    """What is told of turns that take so long."""
-    turns, told = Turns(), []
+def told_while(*seconds: float, work: Callable[[float], None]) -> list[tuple[float, float]]:
+    """What is told of turns that take so long, of which the machine gives a quarter to the thread."""
+    turns = Turns()
+    told: list[tuple[float, float]] = []
 
     async def busy() -> None:
-        turns.told = told.append
+        turns.told = lambda took, worked: told.append((took, worked))
         for one in seconds:
             work(one)
             await asyncio.sleep(0)
@@ -36,8 +38,8 @@ def told_while(*seconds: float, work: Callable[[float], None]) -> list[float]:
     return told
 
 
-def test_a_long_turn_is_told_of_with_its_length(work: Callable[[float], None]) -> None:
-    assert told_while(0.2, 0.03, work=work) == [pytest.approx(0.2), pytest.approx(0.03)]
+def test_a_long_turn_is_told_of_with_its_length_and_its_work(work: Callable[[float], None]) -> None:
+    assert told_while(0.2, 0.03, work=work) == [pytest.approx((0.2, 0.05)), pytest.approx((0.03, 0.0075))]
 
 
 def test_short_turns_are_not_told_of_however_many(work: Callable[[float], None]) -> None:
@@ -48,7 +50,7 @@ def test_two_callbacks_of_one_turn_are_one_wait(work: Callable[[float], None]) -
     turns, told = Turns(), []
 
     async def busy() -> None:
-        turns.told = told.append
+        turns.told = lambda took, _: told.append(took)
         running = asyncio.get_running_loop()
         running.call_soon(work, 0.006)
         running.call_soon(work, 0.006)

@@ -183,17 +183,18 @@ async def test_it_says_who_leads(process: Process) -> None:
 
 async def test_the_longest_stall_is_remembered_for_some_minutes(process: Process) -> None:
     stalls = Stalls(process.clock, process.metrics)
-    for seconds in (0.03, 0.2, 0.04):
-        stalls.note(seconds)
+    for seconds, worked in ((0.03, 0.03), (0.2, 0.04), (0.04, 0.01)):
+        stalls.note(seconds, worked)
 
     text = await (await process.client.get("/metrics")).text()
     assert "remediator_loop_longest_stall_seconds 0.2" in text
     assert 'remediator_loop_stall_seconds_bucket{le="0.05"} 2.0' in text
     assert "remediator_loop_stall_seconds_count 3.0" in text
+    assert 'remediator_loop_stall_work_seconds_bucket{le="0.05"} 3.0' in text
 
     for _ in range(3 * REMEMBERED_MINUTES):
         process.clock.advance(timedelta(minutes=1))
-        stalls.note(0.015)
+        stalls.note(0.015, 0.015)
     assert stalls.longest_seconds() == 0.015
     process.clock.advance(timedelta(minutes=REMEMBERED_MINUTES))
     assert stalls.longest_seconds() == 0.0

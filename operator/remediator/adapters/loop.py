@@ -3,7 +3,7 @@ An event loop whose turns are timed.
 
 A turn is everything between two waits for something to happen: what comes meanwhile waits for its end.
 Whoever sleeps and looks how late it wakes sees a long turn only if it happens to end then; here every
-one of them is seen, for the price of two looks at a clock.
+one of them is seen, for the price of a few looks at clocks.
 """
 
 import asyncio
@@ -24,10 +24,11 @@ The loop lets go of it at each of its sends and receives. With Python's own 5 ms
 list makes a turn of twenty of them last for a tenth of a second.
 """
 
-Told = Callable[[float], None]
+Told = Callable[[float, float], None]
+"""Takes the seconds of a long turn, and how many of them the loop's thread has worked; it waited for a core else."""
 
 
-def _nobody(seconds: float) -> None:
+def _nobody(seconds: float, worked: float) -> None:
     """Nobody wants to know."""
 
 
@@ -36,7 +37,7 @@ class Turns:
 
     def __init__(self) -> None:
         self.told: Told = _nobody
-        """Called with the seconds of a long turn, at its end."""
+        """Called at the end of a long turn."""
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """A new event loop, for which the threads of the process make way."""
@@ -48,12 +49,12 @@ class _TimedSelector(selectors.DefaultSelector):
     def __init__(self, turns: Turns) -> None:
         super().__init__()
         self._turns = turns
-        self._began = time.perf_counter()
+        self._began, self._worked = time.perf_counter(), time.thread_time()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         took = time.perf_counter() - self._began
         if took > LONG_SECONDS:
-            self._turns.told(took)
+            self._turns.told(took, time.thread_time() - self._worked)
         ready = super().select(timeout)
-        self._began = time.perf_counter()
+        self._began, self._worked = time.perf_counter(), time.thread_time()
         return ready

@@ -78,9 +78,10 @@ class Stalls:
             self.longest_seconds,
         )
 
-    def note(self, seconds: float) -> None:
-        """A turn took so long."""
+    def note(self, seconds: float, worked: float) -> None:
+        """A turn took so long, in which the process itself has worked for so long."""
         self._metrics.stalls.observe(seconds)
+        self._metrics.worked.observe(worked)
         minute = self._minute()
         self._longest[minute] = max(seconds, self._longest.get(minute, 0.0))
         if len(self._longest) > REMEMBERED_MINUTES:

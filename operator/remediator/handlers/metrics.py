@@ -55,6 +55,12 @@ class IntakeMetrics:
             buckets=STALL_SECONDS,
             registry=registry,
         )
+        self.worked: Final = Histogram(
+            "remediator_loop_stall_work_seconds",
+            "CPU time of the event loop in these turns; the rest of each it waited for a core.",
+            buckets=STALL_SECONDS,
+            registry=registry,
+        )
         for receipt in Receipt:
             self.alerts.labels(receipt=str(receipt))  # from the start, so that a rate has something to begin with
 
