@@ -98,6 +98,16 @@ async def test_at_most_four_writes_lead_from_the_alert_to_the_change() -> None:
     assert len(own) + lock <= 4, [str(w) for w in own]
 
 
+async def test_whether_the_alert_fires_is_asked_beside_the_first_read_where_a_change_may_follow_at_once() -> None:
+    for grace, asked in (("0s", 1), ("1m", 0)):
+        made = world(grace=grace)
+        made.cluster.forbid(flows.FIXER, "get", "deployments")
+
+        await made.look(await fired(made))
+
+        assert len(made.alerts.asked) == asked, grace
+
+
 async def test_one_more_leads_to_its_end_where_it_soon_helps() -> None:
     made = world(SOON)
     made.resolve_when(lambda: queue(made) == "500")

@@ -16,6 +16,7 @@ from remediator.domain.errors import RemediatorError
 from remediator.domain.expressions import Missing
 from remediator.domain.json import dig_object
 from remediator.domain.objects import REPLY, WORKLOADS, ObjectRef
+from remediator.domain.policies import Mode
 from remediator.domain.replies import Reply
 from remediator.domain.runs import AlertSet, Run, StepRecord
 from remediator.engine.acceptance import AcceptedRunbook, CompiledCheck
@@ -108,6 +109,12 @@ class Gatherer:
             **brought,
         )
         return await self._with_expressions(run, book, facts, wanted)
+
+    def ask_ahead(self, run: Run, once: Readings) -> None:
+        """Whether the alerts still fire is being asked already, where a change may follow at once."""
+        policy, _ = self._outside.definitions.policy_of(run)
+        if policy is not None and run.spec.mode is Mode.AUTOMATIC and not policy.spec.grace:
+            once.ahead(FIRING, lambda: self._firing(run, once))
 
     def keep(self, run: Run, outputs: Mapping[str, Any]) -> None:
         """Remember what the diagnosis of the current round brought, so that it is not loaded again."""

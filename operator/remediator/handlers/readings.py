@@ -68,13 +68,20 @@ class Readings:
 
     async def once(self, what: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The answer to a question of that name, as it was given a moment ago or is given now."""
+        answer: T = await asyncio.shield(self._asked(what, ask))
+        return answer
+
+    def ahead(self, what: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        """Ask already what `once` will be asked for soon; its answer, or error, is for whoever asks then."""
+        self._asked(what, ask).add_done_callback(_noticed)
+
+    def _asked(self, what: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         now = self._clock.boot_seconds()
         at, asked = self._made.get(what, (now, None))
         if asked is None or now - at > COUNTS_SECONDS:
             asked = asyncio.ensure_future(ask())
             self._made[what] = now, asked
-        answer: T = await asyncio.shield(asked)
-        return answer
+        return asked
 
     async def seen(self, ref: ObjectRef) -> Seen:
         """The same as a fact: there, gone, or why it could not be read."""
@@ -86,3 +93,9 @@ class Readings:
             return Seen(gone=True)
         except UNREADABLE as error:
             return Seen(error=str(error))
+
+
+def _noticed(asked: asyncio.Task[Any]) -> None:
+    """Its error, if it has one, is no surprise: nobody may want to know any more."""
+    if not asked.cancelled():
+        asked.exception()

@@ -264,6 +264,7 @@ class Reconciler:
         if refused is not None:
             outcome, message = refused
             return Done(settle.turned_away(run, outcome, str(outcome), message, self._now()))
+        self._gatherer.ask_ahead(run, readings)
         answer = await accept(run, self._books, self._outside, readings)
         if isinstance(answer, TurnedAway):
             return Done(settle.turned_away(run, answer.outcome, answer.reason, answer.message, self._now()))
