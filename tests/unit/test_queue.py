@@ -217,6 +217,28 @@ async def test_what_waits_for_a_lull_and_is_news_now_waits_no_longer() -> None:
     assert seen == [NEWS, A, B], "the look that waited is the one that was asked for"
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["just-before", "just-after"])
+async def test_an_appointment_that_comes_in_the_turn_in_which_it_is_news_waits_no_longer(before: bool) -> None:
+    seen: list[Key] = []
+    go = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    queue = Queue(held(seen, go))
+    queue.add(NEWS)
+    queue.add(A, 0.001)
+    await asyncio.sleep(0.02)
+    if before:
+        loop.call_later(0.001, queue.add, B)
+    queue.add(B, 0.001)
+    if not before:
+        loop.call_later(0.001, queue.add, B)
+    await asyncio.sleep(0.02)
+
+    assert seen == [NEWS, A, B]
+    go.set()
+    await settled()
+
+
 async def test_an_appointment_waits_for_no_lull_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("remediator.handlers.queue.APPOINTMENTS_WAIT_SECONDS", 0.02)
     seen: list[Key] = []

@@ -2,9 +2,9 @@
 The work queue: one key, one worker at a time, now or later.
 
 What has just happened comes before what was only to be looked at again by now: an alert is not kept waiting
-by the rollouts of others, which are looked at while nothing else is. A key that is asked for
-while it is worked on is worked on once more afterwards, at once or when it was asked for; asked for ten
-times, it is still worked on once. Nothing is kept here that the API server does not have.
+by the rollouts of others, few of which are looked at meanwhile. A key that is asked for while it is worked on
+is worked on once more afterwards, at once or when it was asked for; asked for ten times, it is still worked on
+once. Nothing is kept here that the API server does not have.
 """
 
 import asyncio
@@ -120,7 +120,8 @@ class Queue:
         self._waiting: dict[Key, asyncio.TimerHandle] = {}
         self._working: dict[Key, asyncio.Task[None]] = {}
         """Those too that wait for a worker."""
-        self._begun: set[Key] = set()
+        self._ranks: dict[Key, float] = {}
+        """Of those that wait for a worker."""
         self._again: dict[Key, float] = {}
         """When to look again at what is being worked on, by the loop's clock."""
         self._stopped = False
@@ -135,14 +136,15 @@ class Queue:
         due = loop.time() + max(after_seconds, 0.0)
         rank = due + (APPOINTMENTS_WAIT_SECONDS if after_seconds > 0 else 0.0)
         if key in self._working:
-            if after_seconds <= 0 and key not in self._begun:
+            if after_seconds <= 0 and key in self._ranks:
+                self._ranks[key] = min(rank, self._ranks[key])
                 self._places.hasten(key, rank)
             else:
                 self._again[key] = min(due, self._again.get(key, due))
             return
         before = self._waiting.get(key)
         if before is not None:
-            if before.when() <= due:
+            if before.when() <= due and after_seconds > 0:
                 return
             before.cancel()
         self._waiting[key] = loop.call_at(due, self._begin, key, rank)
@@ -177,19 +179,20 @@ class Queue:
 
     def is_working_on(self, key: Key) -> bool:
         """Whether the key is being worked on, and does not only wait for a worker."""
-        return key in self._begun
+        return key in self._working and key not in self._ranks
 
     def _begin(self, key: Key, rank: float) -> None:
         self._waiting.pop(key, None)
-        task = asyncio.get_running_loop().create_task(self._attend(key, rank), name=f"run {key[0]}/{key[1]}")
+        self._ranks[key] = rank
+        task = asyncio.get_running_loop().create_task(self._attend(key), name=f"run {key[0]}/{key[1]}")
         self._working[key] = task
         self._idle.clear()
 
-    async def _attend(self, key: Key, rank: float) -> None:
+    async def _attend(self, key: Key) -> None:
         after: float | None = None
         try:
-            async with self._places.taken(rank, key):
-                self._begun.add(key)
+            async with self._places.taken(self._ranks[key], key):
+                del self._ranks[key]
                 after = await self._work(key)
         except asyncio.CancelledError:
             self._again.pop(key, None)
@@ -198,7 +201,7 @@ class Queue:
             log.exception("run could not be looked at", extra={"run": f"{key[0]}/{key[1]}"})
             after = AFTER_A_SURPRISE_SECONDS
         finally:
-            self._begun.discard(key)
+            self._ranks.pop(key, None)
             self._working.pop(key, None)
             if not self._working:
                 self._idle.set()
