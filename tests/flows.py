@@ -33,6 +33,23 @@ FIRING = Alert(
 )
 
 
+PODS = """
+- name: pods
+  get: {kind: Pod, related: owned}
+"""
+
+PODS_ANEW = """
+- name: anew
+  steps:
+  - name: remove
+    forEach: diagnosis.pods.items
+    maxItems: 3
+    target: {kind: Pod, name: '${item.name}'}
+    deletePod: {}
+"""
+"""A remedy for the target's pods, which `PODS` looks at; what follows here belongs to it."""
+
+
 def deployment(name: str = "checkout", image: str = "shop:1", replicas: int = 2) -> Object:
     return {
         "apiVersion": "apps/v1",

@@ -293,14 +293,15 @@ def stalls_between(before: Samples, after: Samples) -> dict[str, float]:
 
     `ownLate` are those that would have taken more than 50 ms with a core for each process.
     """
-    name = "remediator_loop_stall_seconds"
-    in_time, own = f'{name}_bucket{{le="{STALL_SECONDS}"}}', "remediator_loop_stall_work_seconds"
-    own_in_time = f'{own}_bucket{{le="{STALL_SECONDS}"}}'
-    above_10 = after[f"{name}_count"] - before[f"{name}_count"]
-    own_late = above_10 - (after[own_in_time] - before[own_in_time])
+    turns, work = "remediator_loop_stall_seconds", "remediator_loop_stall_work_seconds"
+    above_10 = after[f"{turns}_count"] - before[f"{turns}_count"]
+
+    def late(name: str) -> float:
+        in_time = f'{name}_bucket{{le="{STALL_SECONDS}"}}'
+        return above_10 - (after[in_time] - before[in_time])
+
     longest = after["remediator_loop_longest_stall_seconds"] * 1e3
-    late = above_10 - (after[in_time] - before[in_time])
-    return {"above10ms": above_10, "late": late, "ownLate": own_late, "longestMs": round(longest)}
+    return {"above10ms": above_10, "late": late(turns), "ownLate": late(work), "longestMs": round(longest)}
 
 
 def _text(obj: Mapping[str, Any]) -> str:

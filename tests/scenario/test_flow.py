@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import flows
-from flows import CHECKOUT, changes, env, fired
+from flows import CHECKOUT, PODS, PODS_ANEW, changes, env, fired
 from known import Given
 from remediator.domain.errors import NotFound, Unavailable
 from remediator.domain.json import Object, dig, dig_list
@@ -29,21 +29,12 @@ remedies:
   - alertResolved: {quietFor: 2m, within: 20m}
 """
 
-PODS_ANEW = """
+FRESH_PODS = f"""
 targets: [Deployment]
-diagnose:
-- name: pods
-  get: {kind: Pod, related: owned}
-remedies:
-- name: anew
-  steps:
-  - name: remove
-    forEach: diagnosis.pods.items
-    maxItems: 3
-    target: {kind: Pod, name: '${item.name}'}
-    deletePod: {}
+diagnose: {PODS}
+remedies: {PODS_ANEW}
   verify:
-  - rollout: {within: 5m}
+  - rollout: {{within: 5m}}
 """
 
 SOON = BIGGER.replace("quietFor: 2m", "quietFor: 1s")
@@ -137,7 +128,7 @@ async def test_that_a_change_was_made_is_on_the_record_ten_seconds_after_its_int
 
 
 async def test_pods_that_are_deleted_leave_no_stamp_and_so_it_is_said_at_once() -> None:
-    made = world(PODS_ANEW)
+    made = world(FRESH_PODS)
     run = await fired(made)
 
     await made.look(run)

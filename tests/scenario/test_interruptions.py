@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flows import PODS, PODS_ANEW
 from interruptions import Calls, Died, How, interrupted
 from known import Given
 from remediator.actions import registry
@@ -83,23 +84,11 @@ def set_queue(value: str, remedy: str = "bigger") -> str:
     )
 
 
-PODS = """
-- name: pods
-  get: {kind: Pod, related: owned}
-"""
-
-DELETE_PODS = """
-- name: anew
-  steps:
-  - name: remove
-    forEach: diagnosis.pods.items
-    maxItems: 3
-    target: {kind: Pod, name: '${item.name}'}
-    deletePod: {}
+DELETE_PODS = f"""{PODS_ANEW}
   ifNotHelped: Keep
   verify:
-  - rollout: {within: 5m}
-  - alertResolved: {quietFor: 1m, within: 90s}
+  - rollout: {{within: 5m}}
+  - alertResolved: {{quietFor: 1m, within: 90s}}
 """
 
 TWO_WRITES = """

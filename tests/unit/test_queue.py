@@ -182,14 +182,19 @@ async def test_news_comes_before_appointments_where_there_are_too_few_places() -
     assert seen == [("shop", "working"), B, A]
 
 
-async def test_beside_news_one_appointment_is_kept_at_a_time_although_there_are_places() -> None:
-    seen: list[Key] = []
-    go = asyncio.Event()
-
+def with_appointments_beside_news(seen: list[Key], go: asyncio.Event) -> Queue:
+    """A queue that works on news until it may go on, while A and then B are due."""
     queue = Queue(held(seen, go))
     queue.add(NEWS)
     queue.add(A, 0.001)
     queue.add(B, 0.002)
+    return queue
+
+
+async def test_beside_news_one_appointment_is_kept_at_a_time_although_there_are_places() -> None:
+    seen: list[Key] = []
+    go = asyncio.Event()
+    queue = with_appointments_beside_news(seen, go)
     await asyncio.sleep(0.02)
     assert seen == [NEWS, A]
     assert not queue.is_working_on(B)
@@ -202,11 +207,7 @@ async def test_beside_news_one_appointment_is_kept_at_a_time_although_there_are_
 async def test_what_waits_for_a_lull_and_is_news_now_waits_no_longer() -> None:
     seen: list[Key] = []
     go = asyncio.Event()
-
-    queue = Queue(held(seen, go))
-    queue.add(NEWS)
-    queue.add(A, 0.001)
-    queue.add(B, 0.002)
+    queue = with_appointments_beside_news(seen, go)
     await asyncio.sleep(0.02)
     queue.add(B)
     await settled()
@@ -243,11 +244,7 @@ async def test_an_appointment_waits_for_no_lull_for_ever(monkeypatch: pytest.Mon
     monkeypatch.setattr("remediator.handlers.queue.APPOINTMENTS_WAIT_SECONDS", 0.02)
     seen: list[Key] = []
     go = asyncio.Event()
-
-    queue = Queue(held(seen, go))
-    queue.add(NEWS)
-    queue.add(A, 0.001)
-    queue.add(B, 0.002)
+    with_appointments_beside_news(seen, go)
     await asyncio.sleep(0.1)
 
     assert seen == [NEWS, A, B]

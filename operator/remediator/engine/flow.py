@@ -155,7 +155,7 @@ def _unless_done(run: Run, facts: Facts, index: int, reason: Reason, message: st
     """Give an intended change up, unless its object says that it has happened."""
     step = current(run).steps[index]
     if facts.step_target.obj is not None and is_stamped(facts.step_target.obj, step.token):
-        return adopted(run, facts, index, undoing=False)
+        return adopted(run, facts, index, step, undoing=False)
     if facts.step_target.obj is None and not facts.step_target.gone:
         return wait_and_see(run, facts, Reason.FACT_UNKNOWN, f"the target cannot be read: {facts.step_target.error}")
     return run, Void(index, undoing=False, reason=reason, message=message)

@@ -110,7 +110,7 @@ def as_found(run: Run, facts: Facts, index: int, step: StepRecord, *, undoing: b
     if seen.obj is None:
         return wait_and_see(run, facts, Reason.FACT_UNKNOWN, f"the target cannot be read: {seen.error}")
     if is_stamped(seen.obj, step.token):
-        return adopted(run, facts, index, undoing=undoing)
+        return adopted(run, facts, index, step, undoing=undoing)
     if is_voided(seen.obj, step.token):
         return over(run, facts, index, StepState.VOIDED, "it was given up", undoing=undoing)
     if dig(seen.obj, "metadata", "generation") == step.generation:
@@ -119,14 +119,12 @@ def as_found(run: Run, facts: Facts, index: int, step: StepRecord, *, undoing: b
     return run, Void(index, undoing=undoing, reason=Reason.FACT_UNKNOWN, message=message)
 
 
-def adopted(run: Run, facts: Facts, index: int, *, undoing: bool) -> Run:
+def adopted(run: Run, facts: Facts, index: int, step: StepRecord, *, undoing: bool) -> Run:
     """The run whose change has happened, as its object says."""
     generation = dig(facts.step_target.obj, "metadata", "generation")
     run = with_step(
         run, index, undoing=undoing, state=StepState.STARTED, started_at=facts.now, generation_after=generation
     )
-    attempt = current(run)
-    step = (attempt.undo if undoing else attempt.steps)[index]
     where = step.target.ref if step.target is not None else run.target.ref
     return with_entry(run, facts.now, "start", f"{step.label}: {where} carries its stamp already")
 

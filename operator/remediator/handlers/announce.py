@@ -6,7 +6,7 @@ from typing import Final
 
 from remediator.domain.objects import POLICY, RUN, ObjectRef
 from remediator.domain.redaction import redact
-from remediator.domain.runs import Run, RunOutcome, StepRecord, TimelineEntry
+from remediator.domain.runs import Run, StepRecord, TimelineEntry
 from remediator.domain.verdicts import Reason
 from remediator.handlers.metrics import RunMetrics
 from remediator.handlers.outside import Outside
@@ -28,9 +28,6 @@ GOOD_NEWS: Final = frozenset({str(Reason.STALE_ALERT)})
 """A change that is not made because the alert is over worries nobody."""
 
 
-GOOD_ENDS: Final = frozenset(outcome for outcome in RunOutcome if outcome.is_success)
-
-
 @dataclass(frozen=True, slots=True)
 class Objection:
     """What stands against a run, in the words of the record; `is_final` where it will not go away by itself."""
@@ -49,9 +46,11 @@ class Announcer:
 
     async def progressed(self, before: Run, after: Run) -> None:
         """Say on the target what the record says since it was last stored; a good end says the start as well."""
+        outcome = after.status.outcome
+        ends_well = outcome is not None and outcome.is_success
         for entry in fresh(before, after):
             reason = SAID_ON_THE_TARGET.get(entry.what)
-            if reason is None or (entry.what == "start" and after.status.outcome in GOOD_ENDS):
+            if reason is None or (entry.what == "start" and ends_well):
                 continue
             await self._say(after, reason, entry.message, warning=entry.what in WARNINGS)
         for one in objections(before, after):

@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -45,10 +46,9 @@ class Places:
     """
 
     def __init__(self, count: int) -> None:
-        self._free = count
-        self._pressing = 0
-        """How many are in whose time had come."""
-        self._patient = 0
+        self._count = count
+        self._inside: Counter[bool] = Counter()
+        """How many are in, by whether their time had come."""
         self._waiting: list[tuple[float, int, asyncio.Future[bool]]] = []
         self._turns: dict[Hashable, asyncio.Future[bool]] = {}
         self._numbers = itertools.count()
@@ -84,31 +84,23 @@ class Places:
 
     def _let_in(self) -> None:
         now = asyncio.get_running_loop().time()
-        while self._free and self._waiting:
+        while self._waiting and self._inside.total() < self._count:
             rank, _, turn = self._waiting[0]
             is_pressing = rank <= now
-            if not (is_pressing or turn.done() or self._patient < self._room_for_patient()):
+            if not (is_pressing or turn.done() or self._has_room_for_patient()):
                 return
             heapq.heappop(self._waiting)
             if turn.done():
                 continue
-            self._free -= 1
-            self._count(is_pressing, 1)
+            self._inside[is_pressing] += 1
             turn.set_result(is_pressing)
 
-    def _room_for_patient(self) -> int:
-        return APPOINTMENTS_BESIDE_NEWS if self._pressing else APPOINTMENTS_IN_A_LULL
+    def _has_room_for_patient(self) -> bool:
+        return self._inside[False] < (APPOINTMENTS_BESIDE_NEWS if self._inside[True] else APPOINTMENTS_IN_A_LULL)
 
     def _leave(self, is_pressing: bool) -> None:
-        self._free += 1
-        self._count(is_pressing, -1)
+        self._inside[is_pressing] -= 1
         self._let_in()
-
-    def _count(self, is_pressing: bool, by: int) -> None:
-        if is_pressing:
-            self._pressing += by
-        else:
-            self._patient += by
 
 
 class Queue:
