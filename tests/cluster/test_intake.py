@@ -180,7 +180,7 @@ async def start(installed: LocalCluster, shop: str, tmp_path: Path) -> AsyncIter
         await replica.server.start()
 
         def is_ready() -> bool:
-            policies = {(one.namespace, one.accepted is not None) for one in replica.known.listeners()}
+            policies = {(one.namespace, one.accepted is not None) for one in replica.known.audience()}
             return replica.is_synced and (shop, True) in policies
 
         await eventually(is_ready)

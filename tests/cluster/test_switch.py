@@ -415,7 +415,7 @@ async def test_no_alert_of_a_burst_is_lost_when_the_switch_is_pulled_in_its_mids
     await replica.server.start()
     policy, ref = (stage.shop, "crash"), ObjectRef.of("ConfigMap", NAMESPACE, recorded_name((stage.shop, "crash")))
     try:
-        await until(lambda: replica.is_synced and stage.shop in {one.namespace for one in replica.known.listeners()})
+        await until(lambda: replica.is_synced and stage.shop in {one.namespace for one in replica.known.audience()})
         alerts = [an_alert(stage.shop, f"{n:04d}", f"d{n % 40}") for n in range(200)]
 
         async def sent(alert: Object) -> str:

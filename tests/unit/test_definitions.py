@@ -11,7 +11,7 @@ import yaml
 
 from remediator.domain.actions import Permission
 from remediator.domain.errors import Unavailable
-from remediator.domain.json import JSON, Object, dig, dig_list, dig_text
+from remediator.domain.json import JSON, Object, dig, dig_list, dig_object, dig_text
 from remediator.domain.objects import GUARDRAIL, POLICY, RUNBOOK, Kind, ObjectRef
 from remediator.domain.policies import Mode
 from remediator.domain.runs import Run
@@ -345,11 +345,36 @@ async def test_a_policy_that_is_not_accepted_is_still_listed_with_its_matchers()
 
     await world.look()
 
-    (listener,) = world.known.listeners()
+    (listener,) = world.known.audience()
     assert listener.accepted is None
     assert listener.matchers is not None
     (known,) = world.known.policies()
     assert known.problem == "spec.runbookRef: there is no Runbook platform/not-ready"
+
+
+async def test_the_audience_is_of_the_texts_that_are_there_now() -> None:
+    world = World(LISTENER)
+    await world.look()
+
+    def shown(alertname: str) -> list[tuple[str, bool]]:
+        labels = {"alertname": alertname, "namespace": "shop"}
+        return [(one.name, one.accepted is not None) for one in world.known.audience().of(labels, "remediator-system")]
+
+    assert shown("KubePodNotReady") == [("not-ready", False)]
+
+    world.cluster.add(copy.deepcopy(BOOK))
+    await world.look()
+    assert shown("KubePodNotReady") == [("not-ready", True)]
+
+    other = world.stored(POLICY, "shop", "not-ready")
+    other["spec"] = {**dig_object(other, "spec"), "matchers": ['alertname="KubePodCrashLooping"']}
+    await world.cluster.replace(POLICY, other)
+    await world.look()
+    assert shown("KubePodNotReady") == []
+    assert shown("KubePodCrashLooping") == [("not-ready", True)]
+
+    await world.known.saw(POLICY, "DELETED", world.stored(POLICY, "shop", "not-ready"))
+    assert shown("KubePodCrashLooping") == []
 
 
 async def test_a_runbook_is_found_only_by_whom_it_is_shared_with() -> None:

@@ -25,7 +25,8 @@ from remediator.engine.acceptance import (
     accept_runbook,
     is_shared,
 )
-from remediator.engine.choose import Listener, listener
+from remediator.engine.audience import Audience
+from remediator.engine.choose import listener
 from remediator.handlers.definition import (
     Definition,
     Name,
@@ -68,6 +69,8 @@ class Definitions:
         self._namespaces: dict[str, Object] = {}
         self._changed: set[tuple[Kind, Name]] = set()
         self._loading = False
+        self._audience: Audience | None = None
+        """Made when it is first asked for after a text came, changed or went; a status changes nothing."""
         self.fence_version = 0
         """Another number whenever a Guardrail, or which namespaces it selects, may have changed."""
 
@@ -144,9 +147,11 @@ class Definitions:
         """Every policy: accepted, or with the problem that keeps it from that."""
         return self.all(POLICY)
 
-    def listeners(self) -> tuple[Listener, ...]:
+    def audience(self) -> Audience:
         """Every policy as intake asks it; one that is not ready takes its alerts too, and says why."""
-        return tuple(listener(known.obj, known.policy) for known in self.policies())
+        if self._audience is None:
+            self._audience = Audience(listener(known.obj, known.policy) for known in self.policies())
+        return self._audience
 
     def policy(self, namespace: str, name: str) -> tuple[AcceptedPolicy | None, str]:
         """The policy, or why it cannot be used."""
@@ -253,6 +258,7 @@ class Definitions:
         if known is None or known.version[0] != uid:
             return  # another object of that name is there already
         del seen.found[known.name]
+        self._audience = None
         self._touch_others(known)
 
     def _keep(self, kind: Kind, obj: Object) -> None:
@@ -266,6 +272,7 @@ class Definitions:
             if before.obj["status"] == fresh.obj["status"]:
                 return  # our own write comes back, or a label moved
         else:
+            self._audience = None
             found[fresh.name] = replace(fresh, problems=_UNREAD)  # should the next line fail, the old text is gone
             found[fresh.name] = self._accepted(fresh)
             if before is not None:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from remediator.domain.errors import RemediatorError, Unavailable
 from remediator.domain.json import dig_int, dig_text
 from remediator.domain.objects import POLICY, RUNBOOK, Kind
-from remediator.engine.choose import Listener
+from remediator.engine.audience import Audience
 from remediator.handlers.run_index import RunIndex
 from remediator.ports import Clock, Cluster
 
@@ -30,7 +30,7 @@ class Policies(Protocol):
 
     def synced(self, kind: Kind) -> bool: ...
 
-    def listeners(self) -> tuple[Listener, ...]: ...
+    def audience(self) -> Audience: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Freshness:
         except RemediatorError as failure:
             raise Unavailable(f"the policies could not be confirmed: {failure}") from failure
         known = {
-            (one.namespace, one.name, one.version.uid, one.version.generation) for one in self._policies.listeners()
+            (one.namespace, one.name, one.version.uid, one.version.generation) for one in self._policies.audience()
         }
         live = {
             (

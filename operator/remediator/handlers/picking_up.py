@@ -66,7 +66,7 @@ class PickingUp:
         """Remove what belongs to no policy, and take the next few up if somebody has asked for that."""
         if self._switch.state is None or not self._suspended.synced or not self._policies.synced(POLICY):
             return
-        known = {(one.namespace, one.name) for one in self._policies.listeners()}
+        known = {(one.namespace, one.name) for one in self._policies.audience()}
         for policy, starts in self._suspended.kept.items():
             if policy not in known or not starts:
                 await self._suspended.forget_policy(policy)

@@ -18,7 +18,7 @@ from remediator.domain.json import Object
 from remediator.domain.objects import ObjectRef
 from remediator.domain.receipts import Receipt
 from remediator.engine.begin import Key
-from remediator.engine.choose import Counted, Listener, Named, Wanted, choose
+from remediator.engine.choose import Counted, Named, Wanted, choose
 from remediator.engine.suspension import PolicyName
 from remediator.handlers.at_once import all_of
 from remediator.handlers.freshness import Freshness, Policies
@@ -137,10 +137,7 @@ class Taker:
             )
 
     async def _chosen(self, alerts: Sequence[Alert]) -> tuple[list[Wanted], list[Counted]]:
-        listeners, now = self._policies.listeners(), self._clock.now()
-        by_namespace: dict[str, list[Listener]] = {}
-        for one in listeners:
-            by_namespace.setdefault(one.namespace, []).append(one)
+        audience, now = self._policies.audience(), self._clock.now()
         wanted: list[Wanted] = []
         counted: list[Counted] = []
         looks = 0
@@ -148,10 +145,9 @@ class Taker:
             if looks >= LOOKS_IN_A_ROW:
                 looks = 0
                 await asyncio.sleep(0)
-            places = {alert.labels.get("namespace", ""), self._operator_namespace}
-            audience = [one for place in sorted(places) for one in by_namespace.get(place, ())]
-            looks += AN_ALERT_IN_LOOKS + len(audience)
-            for choice in choose(alert, audience, self._operator_namespace, now):
+            listeners = audience.of(alert.labels, self._operator_namespace)
+            looks += AN_ALERT_IN_LOOKS + len(listeners)
+            for choice in choose(alert, listeners, self._operator_namespace, now):
                 if isinstance(choice, Wanted):
                     wanted.append(choice)
                 else:
