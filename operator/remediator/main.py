@@ -24,11 +24,11 @@ from remediator.adapters.endpoints import CONFIG_MAP, Endpoints, load_endpoints
 from remediator.adapters.evidence import ConfigMapEvidence
 from remediator.adapters.identity import identity
 from remediator.adapters.kube import Credentials, KubeApi, from_kubeconfig, in_cluster
-from remediator.adapters.kubernetes_events import ClusterEvents, EventsBeside
+from remediator.adapters.kubernetes_events import ClusterEvents
 from remediator.adapters.locks import LeaseLocks
 from remediator.adapters.logging import configure
 from remediator.adapters.loop import Turns
-from remediator.adapters.memory import keep_for_good
+from remediator.adapters.memory import collect_in_lulls, keep_for_good
 from remediator.adapters.notifier import AppriseNotifier
 from remediator.adapters.outgoing import Checked, FencedWeb, SystemLookup, own_hosts
 from remediator.adapters.polling import PolledSources, sources_of
@@ -54,7 +54,7 @@ from remediator.handlers.histories import Histories
 from remediator.handlers.intake import Intake
 from remediator.handlers.jumps import ClockJumps
 from remediator.handlers.keeping import Keeper
-from remediator.handlers.later import Later
+from remediator.handlers.later import EventsLater, Later
 from remediator.handlers.leadership import Leadership
 from remediator.handlers.leading import LedCluster, LedNotifier, Mandate
 from remediator.handlers.leaving import leave_surely
@@ -116,6 +116,7 @@ class Operator:
         self.metrics = PrometheusMetrics(endpoints.prometheus, clock)
         self.lookup = SystemLookup()
         self.checked = Checked(self.lookup, clock, own)
+        self.web = FencedWeb(self.checked, clock)
         self.sources = AlertSources(endpoints.alertmanagers, endpoints.default_prometheus)
         self.alerts = SharedAlerts(self.sources, clock)
         self.polled = _polled(settings, endpoints)
@@ -204,6 +205,7 @@ class Operator:
         await self.health.start()
         self._go(self.lag.measure())
         self._go(self._confirm())
+        self._go(collect_in_lulls(self.clock, self.leader.lull))
         self._go(self.switch.watch())
         self._go(self.suspended.watch())
         self._go(self.repeats.keep())
@@ -309,14 +311,15 @@ class Leader:
         self._term = term = Term(clock, settings.workers, every.readiness)
         cluster = LedCluster(every.cluster, mandate)
         notifier = LedNotifier(every.notifier, mandate)
-        events = EventsBeside(ClusterEvents(cluster, clock), clock)
+        later = Later(clock)
+        events = EventsLater(ClusterEvents(cluster, clock), later)
         locks = LeaseLocks(cluster, settings.namespace)
-        mirror, later = Mirror(), Later()
+        mirror = Mirror()
         storms = Storms(every.index, every.definitions, clock)
         outside = Outside(
             cluster=cluster,
             metrics=every.metrics,
-            web=FencedWeb(every.checked, clock),
+            web=every.web,
             alerts=every.alerts,
             locks=locks,
             notifier=notifier,
@@ -418,8 +421,7 @@ class Leader:
                     *([poller.keep] if settings.polled else ()),
                     locks.watch,
                     partial(mirror.watch, cluster),
-                    partial(events.keep, term.quiet),
-                    partial(later.keep, clock, term.quiet),
+                    partial(later.keep, term.lull),
                 ),
             )
         finally:
@@ -440,6 +442,11 @@ class Leader:
         """SWITCH: what is open ends at once when it is pulled, and what is owed is paid first after its release."""
         if self._term is not None:
             self._term.look_at_all()
+
+    async def lull(self, within_seconds: float) -> None:
+        """For a moment no run was worked on, or so many seconds have passed."""
+        if self._term is not None:
+            await self._term.lull(within_seconds)
 
     def look_at_released(self, fence_version: int) -> None:
         """What Guardrails held is looked at if they say something else by now."""
@@ -524,6 +531,10 @@ def run() -> None:
     """The process: settings from the environment, then `operate` until it is stopped."""
     settings = from_environment()
     configure(settings.log_level, human=settings.log_human)
+    # half a second, and a tenth for the collector: before there is a loop that they would hold up
+    import kubernetes.aio.config  # noqa: F401 - loaded by the credentials, which the command line uses too
+
+    keep_for_good()
     turns = Turns()
     with asyncio.Runner(loop_factory=turns.loop) as runner:
         runner.run(operate(settings, turns))

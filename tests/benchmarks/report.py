@@ -37,7 +37,7 @@ ROWS = (
     ("resident after", "megabytes.after", "MB"),
     ("stalls above 50 ms", "stalls.late", ""),
     ("of them by the operator's own work", "stalls.ownLate", ""),
-    ("the longest stall of the loop, in ms", "stalls.longestMs", ""),
+    ("the longest since the process began, in ms", "stalls.longestMs", ""),
 )
 WIDTH = 42
 

@@ -289,7 +289,7 @@ def _open_runs(ground: Ground) -> float:
 
 def stalls_between(before: Samples, after: Samples) -> dict[str, float]:
     """
-    How many turns of the loop took more than 10 and more than 50 ms, and the longest of all in milliseconds.
+    How many turns of the loop took more than 10 and more than 50 ms, and the longest since the process began.
 
     `ownLate` are those that would have taken more than 50 ms with a core for each process.
     """

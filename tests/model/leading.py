@@ -19,6 +19,7 @@ from remediator.handlers.announce import Announcer
 from remediator.handlers.diagnose import Diagnostician
 from remediator.handlers.epochs import Epochs
 from remediator.handlers.gather import Gatherer
+from remediator.handlers.later import Later
 from remediator.handlers.leading import Alone, Leading, Mandate
 from remediator.handlers.outside import Outside
 from remediator.handlers.perform import Performer
@@ -95,6 +96,7 @@ class Leader:
             switch=switch,
             namespace=OPERATOR_NAMESPACE,
             acting=Register(session.clock),
+            later=Later(session.clock),
             leading=self.mandate(session),
         )
 

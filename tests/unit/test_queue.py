@@ -267,21 +267,28 @@ async def test_few_appointments_begin_in_a_lull() -> None:
     assert len(seen) == 10
 
 
-async def test_the_queue_is_quiet_when_nothing_is_worked_on() -> None:
+async def test_a_lull_begins_a_while_after_the_last_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("remediator.handlers.queue.LULL_SECONDS", 0.05)
     seen: list[Key] = []
     go = asyncio.Event()
 
     queue = Queue(held(seen, go))
-    await queue.quiet()
+    await queue.lull()
     queue.add(A)
     await settled()
-    waits = asyncio.create_task(queue.quiet())
+    waits = asyncio.create_task(queue.lull())
     await settled()
     assert not waits.done()
     go.set()
+    await settled()
+    assert seen == [A]
+    assert not waits.done()
+    queue.add(B)
     await waits
 
-    assert seen == [A]
+    assert seen == [A, B]
+    assert queue.depth == 0
+    await asyncio.wait_for(queue.lull(), 0.01)
 
 
 async def test_who_is_let_in_last_is_not_left_out() -> None:

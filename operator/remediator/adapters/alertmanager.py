@@ -7,7 +7,6 @@ remedy look like a cure.
 """
 
 import asyncio
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,9 +17,10 @@ import aiohttp
 
 from remediator.adapters.endpoints import Endpoint
 from remediator.adapters.outgoing import configured_socket
+from remediator.adapters.parsing import parsed
 from remediator.domain.alerts import Alert, read_alert
 from remediator.domain.errors import InvalidPayload, Unavailable
-from remediator.domain.json import JSON, Object, dig, dig_list, parsed_in_turns
+from remediator.domain.json import JSON, Object, dig, dig_list
 from remediator.domain.redaction import redact
 from remediator.ports import Firing
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 ASK_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
-SMALL_BYTES: Final = 64 * 1024
+LONG_BYTES: Final = 64 * 1024
 FEW_ALERTS: Final = 50
 """Both are read within a millisecond or two; a thread would take as long to begin."""
 
@@ -78,7 +78,7 @@ class HttpAlerts:
                     content += chunk
                     if len(content) > MAX_ANSWER_BYTES:
                         raise Unavailable(f"{name}: the answer is larger than {MAX_ANSWER_BYTES} bytes")
-                return await _parsed(bytes(content))
+                return await parsed(bytes(content), long_bytes=LONG_BYTES)
         except TimeoutError as wrong:
             raise Unavailable(f"{name} did not answer within {self._ask_seconds:g}s") from wrong
         except (aiohttp.ClientError, OSError, ValueError, RecursionError) as wrong:
@@ -145,14 +145,6 @@ class AlertSources:
             raise Unavailable("Prometheus: the answer is no list of alerts")
         alerts = dig_list(answer, "data", "alerts")
         return await beside(len(alerts), _of_prometheus, alerts, matching)
-
-
-async def _parsed(content: bytes) -> JSON:
-    """Raises ValueError and RecursionError."""
-    if len(content) <= SMALL_BYTES:
-        small: JSON = json.loads(content)
-        return small
-    return await asyncio.to_thread(parsed_in_turns, content.decode())
 
 
 async def beside(count: int, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

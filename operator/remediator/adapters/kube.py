@@ -22,6 +22,7 @@ from weakref import WeakSet
 import aiohttp
 import tenacity
 
+from remediator.adapters.parsing import parsed
 from remediator.domain.errors import (
     AlreadyExists,
     Conflict,
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from kubernetes.aio.client import Configuration
 
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+LONG_BYTES: Final = 1024 * 1024
+"""Twenty milliseconds of reading. A page of a watch's list is mostly shorter, and a new leader waits for those."""
+
 MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_MESSAGE_CHARACTERS: Final = 1_000
 CONNECTIONS: Final = 64
@@ -243,12 +247,12 @@ class KubeApi:
         """
         raw = await self._repeated(method, path, params, body, content_type, headers, method == "GET" or repeatable)
         try:
-            found = json.loads(raw)
-        except ValueError as wrong:
+            found = await parsed(raw, long_bytes=LONG_BYTES)
+        except (ValueError, RecursionError) as wrong:
             raise Unavailable(f"{method} {path}: the answer is not JSON") from wrong
         if not isinstance(found, dict):
             raise Unavailable(f"{method} {path}: the answer is not an object")
-        return cast(Object, found)
+        return found
 
     async def tail(
         self, path: str, *, params: Mapping[str, str], headers: Mapping[str, str], limit_bytes: int

@@ -6,11 +6,9 @@ forgotten, so that nothing waits for it.
 """
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 from remediator.domain.bounded import shorten
@@ -25,9 +23,6 @@ COMPONENT: Final = "remediator"
 SAME_WITHIN: Final = timedelta(minutes=10)
 REMEMBERED: Final = 2_000
 WRITE_SECONDS: Final = 5.0
-MOST_WAITING: Final = 2_000
-PATIENCE_SECONDS: Final = 5.0
-"""For so long the work that is told of comes first."""
 MESSAGE_BYTES: Final = 1_000  # the API server takes 1,024
 CLUSTER_SCOPED_PLACE: Final = "default"  # where kubectl looks for Events about nodes
 
@@ -116,37 +111,6 @@ class ClusterEvents:
             "reportingComponent": COMPONENT,
             "reportingInstance": self._instance,
         }
-
-
-class EventsBeside:
-    """
-    `ports.KubernetesEvents` that nobody waits for: one is written after the other, in order, and in lulls.
-
-    Where more wait than `MOST_WAITING`, the oldest are counted as failed and forgotten.
-    """
-
-    def __init__(self, events: ClusterEvents, clock: Clock) -> None:
-        self._events = events
-        self._clock = clock
-        self._waiting: deque[tuple[float, Callable[[], Awaitable[None]]]] = deque()
-        self._some = asyncio.Event()
-
-    async def record(self, about: ObjectRef, uid: str, *, reason: str, message: str, warning: bool = False) -> None:
-        write = partial(self._events.record, about, uid, reason=reason, message=message, warning=warning)
-        self._waiting.append((self._clock.boot_seconds() + PATIENCE_SECONDS, write))
-        if len(self._waiting) > MOST_WAITING:
-            self._waiting.popleft()
-            self._events.failed += 1
-        self._some.set()
-
-    async def keep(self, quiet: Callable[[float], Awaitable[None]]) -> None:
-        """Write them, for ever; `quiet` waits for a better moment, for at most so many seconds."""
-        while True:
-            await self._some.wait()
-            self._some.clear()
-            while self._waiting:
-                await quiet(self._waiting[0][0] - self._clock.boot_seconds())
-                await self._waiting.popleft()[1]()
 
 
 def _seconds(at: datetime) -> str:

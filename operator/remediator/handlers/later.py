@@ -8,15 +8,16 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
-from remediator.ports import Clock
+from remediator.domain.objects import ObjectRef
+from remediator.ports import Clock, KubernetesEvents
 
 log = logging.getLogger(__name__)
 
 Work = Callable[[], Awaitable[None]]
 
-AFTER_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 60.0
 """For so long a burst comes first."""
 
@@ -25,22 +26,25 @@ FINISHED_WITHIN_SECONDS: Final = 5.0
 
 
 class Later:
-    """Work that waits for its time."""
+    """Work that waits for its time, in order."""
 
-    def __init__(self) -> None:
-        self._waiting: deque[Work] = deque(maxlen=MOST)
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: deque[tuple[float, Work]] = deque(maxlen=MOST)
+        self._some = asyncio.Event()
 
     def put(self, work: Work) -> None:
-        """Do it soon; where too much waits, the oldest is left undone."""
-        self._waiting.append(work)
+        """Do it in a lull, or when its patience is over; where too much waits, the oldest is left undone."""
+        self._waiting.append((self._clock.boot_seconds() + PATIENCE_SECONDS, work))
+        self._some.set()
 
-    async def keep(self, clock: Clock, quiet: Callable[[float], Awaitable[None]]) -> None:
-        """Do it, for ever; `quiet` waits for a better moment, for at most so many seconds."""
+    async def keep(self, lull: Callable[[float], Awaitable[None]]) -> None:
+        """Do it, for ever; `lull` waits for a better moment, for at most so many seconds."""
         while True:
-            await clock.sleep(AFTER_SECONDS)
-            until = clock.boot_seconds() + PATIENCE_SECONDS
-            for _ in range(len(self._waiting)):
-                await quiet(until - clock.boot_seconds())
+            await self._some.wait()
+            self._some.clear()
+            while self._waiting:
+                await lull(self._waiting[0][0] - self._clock.boot_seconds())
                 await self._do_one()
 
     async def finish(self) -> None:
@@ -54,4 +58,16 @@ class Later:
 
     async def _do_one(self) -> None:
         if self._waiting:
-            await self._waiting.popleft()()
+            _, work = self._waiting.popleft()
+            await work()
+
+
+class EventsLater:
+    """`ports.KubernetesEvents` that are written when there is time."""
+
+    def __init__(self, events: KubernetesEvents, later: Later) -> None:
+        self._events = events
+        self._later = later
+
+    async def record(self, about: ObjectRef, uid: str, *, reason: str, message: str, warning: bool = False) -> None:
+        self._later.put(partial(self._events.record, about, uid, reason=reason, message=message, warning=warning))

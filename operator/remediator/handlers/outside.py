@@ -105,11 +105,11 @@ class Outside:
     """The operator's own."""
     acting: Register
     """Which runs act at this moment."""
+    later: Later
+    """What may be done when there is time."""
     owed: Owed = field(default_factory=Owed)
     mirror: Mirror = field(default_factory=Mirror)
     """What the guards ask about everywhere."""
-    later: Later = field(default_factory=Later)
-    """What may be done when there is time."""
     leading: Leading = field(default_factory=Alone)
     """Whether this process leads, so that it may go on."""
 

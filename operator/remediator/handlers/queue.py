@@ -37,6 +37,10 @@ Without one beside the news they pile up where lulls are short, and are all due 
 """
 
 
+LULL_SECONDS: Final = 0.25
+"""While alerts come more often than that, what nobody waits for is not begun between two of them."""
+
+
 class Places:
     """
     So many at once; who waits is let in by rank, the lowest first.
@@ -119,6 +123,7 @@ class Queue:
         self._stopped = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._idle_since = float("-inf")
 
     def add(self, key: Key, after_seconds: float = 0.0) -> None:
         """Look at the key after that time; an earlier appointment of the same key stands."""
@@ -165,9 +170,13 @@ class Queue:
         """How many keys wait or are worked on."""
         return len(self._waiting) + len(self._working)
 
-    async def quiet(self) -> None:
-        """No key is being worked on, or waits for a worker."""
+    async def lull(self) -> None:
+        """For a while no key was worked on, or waited for a worker, and none is or does."""
+        loop = asyncio.get_running_loop()
         await self._idle.wait()
+        while (rest := self._idle_since + LULL_SECONDS - loop.time()) > 0:
+            await asyncio.sleep(rest)
+            await self._idle.wait()
 
     def is_working_on(self, key: Key) -> bool:
         """Whether the key is being worked on, and does not only wait for a worker."""
@@ -197,6 +206,7 @@ class Queue:
             self._working.pop(key, None)
             if not self._working:
                 self._idle.set()
+                self._idle_since = asyncio.get_running_loop().time()
         again = self._again.pop(key, None)
         if again is not None:
             self.add(key, again - asyncio.get_running_loop().time())

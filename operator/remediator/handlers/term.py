@@ -148,13 +148,13 @@ class Term:
         """How many runs wait or are worked on."""
         return self._queue.depth if self._queue is not None else 0
 
-    async def quiet(self, within_seconds: float) -> None:
-        """No run is being worked on, or so many seconds have passed."""
+    async def lull(self, within_seconds: float) -> None:
+        """For a moment no run was worked on, or so many seconds have passed."""
         if self._queue is None or within_seconds <= 0:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(within_seconds):
-                await self._queue.quiet()
+                await self._queue.lull()
 
     async def _work(self, work: Work, key: Key) -> float | None:
         """

@@ -25,6 +25,7 @@ from remediator.handlers.acting import Register
 from remediator.handlers.announce import Announcer
 from remediator.handlers.diagnose import Diagnostician
 from remediator.handlers.gather import Gatherer
+from remediator.handlers.later import Later
 from remediator.handlers.latest import Latest
 from remediator.handlers.outside import Known, Outside
 from remediator.handlers.owed import Owed
@@ -88,6 +89,7 @@ class World:
             switch=self.switch,
             namespace=OPERATOR_NAMESPACE,
             acting=Register(self.clock),
+            later=Later(self.clock),
         )
         self.cluster.refuse_when(SwitchPolicies(self.cluster, OPERATOR_NAMESPACE).objection)
         self.cluster.refuse_when(LeaderPolicies(self.cluster, OPERATOR_NAMESPACE).objection)
