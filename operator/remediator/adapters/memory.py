@@ -4,8 +4,8 @@ What the process holds for good is not looked through again and again for garbag
 The modules alone are a hundred thousand objects, and the runs that a process knows are some more for each:
 a full collection goes through all of them, and nothing else happens meanwhile. The collector goes by
 how much there is more than after its last round, and sees none of what was kept: what a thousand runs add
-in a burst would have been gone through a dozen times, for a tenth of a second each. So the full rounds are
-made here, when nobody waits.
+in a burst would have been gone through a dozen times, for a tenth of a second each. So whatever is no longer
+young is gone through here, when nobody waits.
 """
 
 import gc
@@ -14,19 +14,20 @@ from typing import Final
 
 from remediator.ports import Clock
 
-ROUNDS: Final = (10_000, 5, 2**31 - 1)
+ROUNDS: Final = (5_000, 2**31 - 1, 2**31 - 1)
 """
-A young round after so many new containers, an older one after five of these, and no full one by itself.
+A young round after so many new containers, and no other by itself.
 
-They take a millisecond and ten. Nearly all garbage is gone without any, by its counted references.
+A container that stays takes a round a microsecond. An older round after ten young ones took 60 ms in a
+burst and freed two dozen: nearly all garbage is gone without any, by its counted references.
 """
 
 EVERY_SECONDS: Final = 300.0
 PATIENCE_SECONDS: Final = 3_000.0
 """How long a full round waits for a lull; what it would free is some hundred objects for each minute of a burst."""
 
-MANY: Final = 100_000
-"""Containers, which take a round some 20 ms. Where a full one leaves more, they are passed over from then on."""
+MANY: Final = 50_000
+"""Where a full round leaves more containers, they are passed over from then on: the next would take as long again."""
 
 
 def keep_for_good() -> None:
