@@ -362,18 +362,16 @@ async def test_a_void_passes_and_nothing_that_only_says_that_it_is_one(stage: St
     pod["spec"] = {"containers": [{"name": "app", "image": "registry.test/shop:1"}], "nodeName": "nowhere"}
     await stage.admin.create(BUILT_IN["Pod"], pod)
 
-    for suspended in (False, True):
-        if suspended:
-            await stage.pull()
-        await stage.voiding.patch(stage.target, annotated(VOID_STAMP, f"token-{suspended}"))
-        await stage.voiding.patch(
-            ObjectRef.of("Pod", stage.shop, f"of-{stage.target.name}"),
-            [{"op": "add", "path": "/metadata/annotations", "value": {VOID_STAMP: f"token-{suspended}"}}],
-        )
-        for what, attempt in EVERYTHING.items():
-            with pytest.raises(Rejected, match="a void must be"):
-                print(what)
-                await attempt(stage.voiding, stage.target)
+    await stage.pull()
+    await stage.voiding.patch(stage.target, annotated(VOID_STAMP, "a-token"))
+    await stage.voiding.patch(
+        ObjectRef.of("Pod", stage.shop, f"of-{stage.target.name}"),
+        [{"op": "add", "path": "/metadata/annotations", "value": {VOID_STAMP: "a-token"}}],
+    )
+    for what, attempt in EVERYTHING.items():
+        with pytest.raises(Rejected, match="a void must be"):
+            print(what)
+            await attempt(stage.voiding, stage.target)
 
 
 async def test_no_change_for_a_run_passes_wherever_it_goes_and_everybody_elses_does(stage: Stage) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from remediator.actions.registry import output_models
+from remediator.domain import durations
 from remediator.domain.actions import ActionClass, ActionInfo
 from remediator.domain.runs import RunOutcome
 from remediator.domain.verdicts import Reason
@@ -210,7 +211,10 @@ def _type(field: Schema) -> str:
     if "type" not in field:
         return "any"
     if field["type"] == "string":
-        is_duration = any("a duration is" in rule["message"] for rule in field.get("x-kubernetes-validations", ()))
+        rules = field.get("x-kubernetes-validations", ())
+        is_duration = field.get("pattern") == durations.PATTERN or any(
+            "a duration is" in rule["message"] for rule in rules
+        )
         return "duration" if is_duration else "time" if field.get("format") == "date-time" else "text"
     return str(field["type"])
 

@@ -83,7 +83,9 @@ def structural(model: type[BaseModel], *, record: bool = False) -> Schema:
     The model's schema, whole in itself.
 
     A default becomes part of the stored object, where people see it. In a `record`, which the
-    operator writes and keeps small, that is done for words of a fixed set only.
+    operator writes and keeps small, that is done for words of a fixed set only; and a pattern is a bare one
+    there: nobody reads its words, and for a single rule in CEL the API server goes through all of the record
+    at each write.
     """
     written = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_WithModels)
     definitions = written.pop("$defs", {})
@@ -144,7 +146,7 @@ class _Translation:
                     result[key] = True
                 case "uniqueItems":
                     result["x-kubernetes-list-type"] = "set"
-                case "pattern" if value in PATTERNS:
+                case "pattern" if value in PATTERNS and not self.record:
                     _add_rule(result, PATTERNS[value])
                 case "default":
                     if self._is_stored(written):

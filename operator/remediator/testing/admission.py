@@ -17,7 +17,7 @@ SERVER_OWNED = ("managedFields", "resourceVersion", "generation")
 
 
 class SwitchPolicies:
-    """What is refused while the ConfigMap is there, and what a void may not be at any time."""
+    """What is refused while the ConfigMap is there."""
 
     def __init__(self, cluster: FakeCluster, namespace: str) -> None:
         self._cluster = cluster
@@ -25,10 +25,10 @@ class SwitchPolicies:
 
     def objection(self, write: Write, before: Object | None) -> str:
         """Why the write is refused; empty if it is not."""
-        if write.identity.void:
-            return "" if _is_void_alone(write, before) else "a void writes its annotation and nothing else"
         if not self._cluster.has(self._switch):
             return ""
+        if write.identity.void:
+            return "" if _is_void_alone(write, before) else "a void writes its annotation and nothing else"
         if write.identity.run:
             return "everything is suspended: the change is refused"
         if write.ref.kind != RUN.kind:
