@@ -347,6 +347,29 @@ def test_a_namespace_goes_with_its_open_runs(installed: Cluster, namespace: str)
     installed.run_kubectl("delete", "namespace", namespace, "--timeout=60s")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mode": "Automatic"},
+        {"parameters": {"deep": {"inside": 2}}},
+        {"parameters": None},
+        {"serviceAccountName": "powerful"},
+        {"target": {"name": "payments"}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_request_is_never_changed_later(installed: Cluster, namespace: str, change: dict[str, object]) -> None:
+    asked = a_run(namespace, requestedBy=administrator(installed), parameters={"deep": {"inside": 1}}, mode="DryRun")
+    create(installed, None, asked)
+    patch = ("patch", "rbr", "by-hand", "-n", namespace, "--type=merge", "-p")
+
+    with pytest.raises(CommandFailed) as refused:
+        installed.run_kubectl(*patch, json.dumps({"spec": change}))
+    installed.run_kubectl(*patch, json.dumps({"metadata": {"labels": {"looked": "at"}}}))
+
+    assert "the request of a run never changes" in refused.value.stderr
+
+
 def test_nobody_hands_a_run_to_the_garbage_collector(installed: Cluster, namespace: str) -> None:
     alice = person(installed, namespace, "alice", OUR_KINDS, RUN_IT)
 

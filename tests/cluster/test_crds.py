@@ -259,28 +259,6 @@ def test_runs_are_found_by_what_they_are_about(served: Cluster, namespace: str) 
     assert not found("spec.policyRef.name=somebody-elses")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"mode": "Automatic"},
-        {"parameters": {"deep": {"inside": 2}}},
-        {"parameters": None},
-        {"serviceAccountName": "powerful"},
-        {"target": {"name": "payments"}},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_a_request_is_never_changed_later(served: Cluster, namespace: str, change: dict[str, object]) -> None:
-    applied(served, namespace, RUN.replace("WHO", served_user(served)))
-
-    with pytest.raises(CommandFailed) as refused:
-        served.run_kubectl(
-            "patch", "rbr", "-n", namespace, "by-hand", "--type=merge", "-p", json.dumps({"spec": change})
-        )
-
-    assert "the request of a run never changes" in refused.value.stderr
-
-
 def test_a_status_cannot_be_given_with_the_request(served: Cluster, namespace: str) -> None:
     forged = yaml.safe_load(RUN.replace("WHO", served_user(served))) | {"status": {"outcome": "Remediated"}}
 
