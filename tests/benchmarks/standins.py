@@ -52,7 +52,8 @@ class Deployments:
 
     def firing(self, wanted: list[tuple[str, str]]) -> bytes:
         """Alertmanager's answer: the alerts whose labels have these values."""
-        known = chain.from_iterable(self._firing.values())
+        only = dict(wanted).get("deployment")  # of thousands: a real Alertmanager takes no time for them either
+        known = chain.from_iterable(self._firing.values()) if only is None else self._firing.get(only, ())
         found = [text for labels, text in known if all(labels.get(n) == v for n, v in wanted)]
         return b"[" + b",".join(found) + b"]"
 

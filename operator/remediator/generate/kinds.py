@@ -50,6 +50,8 @@ class Served:
     columns: Sequence[Column]
     selectable: Sequence[str] = ()
     rules: Sequence[Rule] = field(default=())
+    never_changes: bool = False
+    """Whether the spec is said once, as a whole."""
 
 
 AGE: Final = Column("Age", ".metadata.creationTimestamp", "Since when it exists.", type="date")
@@ -114,7 +116,8 @@ KINDS: Final = (
         "record of what was seen, decided, changed and verified. The operator makes one for an alert; people may make their own.",
         RunbookRunSpec,
         RunbookRunStatus,
-        (
+        never_changes=True,
+        columns=(
             Column("Alert", ".status.alert", "The alert that started it."),
             Column("Target", ".status.target", "The object that it is about."),
             Column("Remedy", ".status.remedy", "The remedy that is, or was last, carried out."),
@@ -145,7 +148,8 @@ KINDS: Final = (
         "it stands on the run, under `status.replies`.",
         ReplySpec,
         None,
-        (
+        never_changes=True,
+        columns=(
             Column("Run", ".spec.runRef.name", "The run that it is said to."),
             Column("Type", ".spec.type", "What is said."),
             Column("User", ".spec.user", "Who says it."),

@@ -44,6 +44,7 @@ _ORDER: Final = (
     "maxProperties",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
+    "x-kubernetes-map-type",
     "x-kubernetes-validations",
     "required",
     "properties",
