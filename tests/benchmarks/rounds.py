@@ -140,9 +140,10 @@ def epoch_of(api: Api) -> int:
 
 
 def floor_round(ground: Ground, load: Load, template: Template, mark: str) -> Round:
-    """The raw calls."""
+    """The raw calls, after a few that do not count."""
     names = names_of(load, mark)
-    ground.stock(names)
+    warm = [f"queue-{mark}-warm-{number}" for number in range(WARM_UP)]
+    ground.stock([*warm, *names])
     job = {
         "kubeconfig": str(ground.account_kubeconfig),
         "namespace": ground.namespace,
@@ -151,11 +152,11 @@ def floor_round(ground: Ground, load: Load, template: Template, mark: str) -> Ro
         "perSecond": load.per_second,
         "template": template.as_json(),
         "epoch": epoch_of(ground.cluster.api),
-        "names": names,
     }
+    in_a_process("floor", {**job, "names": warm})
     pids = servers(ground.cluster)
     audit, before, client = Audit(ground.cluster), Spent.until_now(pids), {}
-    sent = in_a_process("floor", job, lambda pid: client.update(pid=pid))
+    sent = in_a_process("floor", {**job, "names": names}, lambda pid: client.update(pid=pid))
     spent = Spent.until_now(pids).since(before)
     calls = [call for call in audit.calls() if call.agent == AGENT]
     found = _timed(sent, changes(calls), names)

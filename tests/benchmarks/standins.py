@@ -23,7 +23,7 @@ from typing import Any
 from aiohttp import web
 
 from benchmarks.alerts import alerts_about, is_cured
-from benchmarks.wire import MERGE_PATCH, Access, Connections
+from benchmarks.wire import MERGE_PATCH, Access, Connections, Refused
 
 STATE = {"status": {"state": "active", "silencedBy": [], "inhibitedBy": []}, "receivers": []}
 ROLLED_OUT_AFTER_SECONDS = 1.0
@@ -60,7 +60,7 @@ class Deployments:
     async def follow(self) -> None:
         """List and watch, for ever."""
         while True:
-            with suppress(OSError):
+            with suppress(OSError, EOFError, Refused):  # the API server begins anew with each round
                 listed = await self._connections.call("GET", self._path)
                 for one in listed["items"]:
                     self._saw(one)
