@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from remediator.domain.errors import Conflict, Unavailable
-from remediator.handlers.at_once import all_of
+from remediator.handlers.at_once import all_of, in_turns
 
 
 class Work:
@@ -96,3 +96,17 @@ async def test_one_thing_alone_ends_as_one_of_many_would() -> None:
     assert await all_of((work.one(i) for i in range(0)), 4) == []
     with pytest.raises(Unavailable, match="number 7"):
         await all_of((work.one(i) for i in range(7, 8)), 4)
+
+
+async def test_others_use_the_loop_between_two_turns() -> None:
+    seen: list[int | str] = []
+
+    async def beside() -> None:
+        seen.append("another")
+
+    going_on = asyncio.create_task(beside())
+    async for one in in_turns(range(4), 3):
+        seen += [one]
+    await going_on
+
+    assert seen == [0, 1, "another", 2, 3]

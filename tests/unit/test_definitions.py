@@ -1,5 +1,6 @@
 """What the operator knows of its definitions, and what it says about them."""
 
+import asyncio
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
@@ -375,6 +376,24 @@ async def test_the_audience_is_of_the_texts_that_are_there_now() -> None:
 
     await world.known.saw(POLICY, "DELETED", world.stored(POLICY, "shop", "not-ready"))
     assert shown("KubePodCrashLooping") == []
+
+
+async def test_others_go_on_while_many_definitions_are_read() -> None:
+    others = [definition(POLICY, "shop", f"other-{number}", POLICY_SPEC) for number in range(20)]
+    world = World(BOOK, *others)
+    known_at_each_turn: list[int] = []
+
+    async def beside() -> None:
+        while True:
+            known_at_each_turn.append(len(world.known.policies()))
+            await asyncio.sleep(0)
+
+    going_on = asyncio.create_task(beside())
+    await world.known.load(world.cluster)
+    going_on.cancel()
+
+    assert len(world.known.policies()) == len(others)
+    assert {5, 10, 15} <= set(known_at_each_turn)
 
 
 async def test_a_runbook_is_found_only_by_whom_it_is_shared_with() -> None:

@@ -1,7 +1,7 @@
 """Many things of one kind, a few of them at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -38,6 +38,14 @@ async def all_of(work: Iterable[Awaitable[T]], at_once: int) -> list[T]:
         raise Unavailable(str(failures[0])) from failures[0]
     results = (ended[place] for place in range(len(ended)))
     return [one for one in results if not isinstance(one, BaseException)]
+
+
+async def in_turns(things: Iterable[T], in_a_row: int) -> AsyncIterator[T]:
+    """Each of them; after so many in a row others may use the loop."""
+    for number, one in enumerate(things, 1):
+        if number % in_a_row == 0:
+            await asyncio.sleep(0)
+        yield one
 
 
 async def _alone(one: Awaitable[T]) -> T:

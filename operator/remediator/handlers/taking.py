@@ -20,7 +20,7 @@ from remediator.domain.receipts import Receipt
 from remediator.engine.begin import Key
 from remediator.engine.choose import Counted, Named, Wanted, choose
 from remediator.engine.suspension import PolicyName
-from remediator.handlers.at_once import all_of
+from remediator.handlers.at_once import all_of, in_turns
 from remediator.handlers.freshness import Freshness, Policies
 from remediator.handlers.keeping import Batch, Keeper, Kept, Suspended
 from remediator.handlers.resolving import Resolved, Resolver
@@ -33,7 +33,7 @@ KEPT_AT_ONCE: Final = 32
 """Of one notification, so that a small one does not stand in line behind the thousands of a large one."""
 
 LOOKS_IN_A_ROW: Final = 1_000
-"""How many pairs of an alert and a policy are looked at before others may use the loop."""
+"""How many pairs of an alert and a policy, or of an alert and its target, come before others may use the loop."""
 
 AN_ALERT_IN_LOOKS: Final = 20
 """What an alert that is wanted costs beside."""
@@ -107,9 +107,8 @@ class Taker:
         go_on, aside = await self._suspended.sort_out(wanted)
         answer = Answer(Counter(choice.receipt for choice in counted) + aside)
         batches = await self._batches(go_on)
-        for batch, kept in zip(
-            batches, await all_of((self._kept(batch) for batch in batches), KEPT_AT_ONCE), strict=True
-        ):
+        outcomes = await all_of((self._kept(batch) for batch in batches), KEPT_AT_ONCE)
+        async for batch, kept in in_turns(zip(batches, outcomes, strict=True), LOOKS_IN_A_ROW):
             _add(answer, batch, kept)
         self._take_note(wanted, counted)
         return answer
@@ -164,7 +163,8 @@ class Taker:
             return await self._resolver.resolve(one.place, one.alert.labels, seen)
 
         grouped: dict[Key, list[tuple[Wanted, Resolved]]] = {}
-        for one, resolved in zip(wanted, await all_of((placed(one) for one in wanted), LOOKED_UP_AT_ONCE), strict=True):
+        places = await all_of((placed(one) for one in wanted), LOOKED_UP_AT_ONCE)
+        async for one, resolved in in_turns(zip(wanted, places, strict=True), LOOKS_IN_A_ROW):
             key = Key(one.listener.namespace, one.listener.name, resolved.target.ref)
             grouped.setdefault(key, []).append((one, resolved))
         return [
@@ -174,13 +174,12 @@ class Taker:
                 alerts=tuple(one.alert for one, _ in group),
                 reason=_said([resolved.message for _, resolved in group]),
             )
-            for group in grouped.values()
+            async for group in in_turns(grouped.values(), LOOKS_IN_A_ROW)
         ]
 
     def _take_note(self, wanted: Iterable[Wanted], counted: Iterable[Counted]) -> None:
         now = self._clock.now()
-        for one in wanted:
-            key = (one.listener.namespace, one.listener.name)
+        for key in dict.fromkeys((one.listener.namespace, one.listener.name) for one in wanted):
             before = self.note(*key)
             self._notes[key] = PolicyNote(before.unreadable_alerts, before.message, now)
             if self._noted is not None:
