@@ -143,6 +143,7 @@ def floor_round(ground: Ground, load: Load, template: Template, mark: str) -> Ro
     """The raw calls, after a few that do not count."""
     names = names_of(load, mark)
     warm = [f"queue-{mark}-warm-{number}" for number in range(WARM_UP)]
+    ground.begin_anew()
     ground.stock([*warm, *names])
     job = {
         "kubeconfig": str(ground.account_kubeconfig),
@@ -169,6 +170,7 @@ def operator_round(ground: Ground, load: Load, mark: str) -> Round:
     """Webhooks to the operator, whose process begins and ends with the round."""
     names = names_of(load, mark)
     warm = [f"queue-{mark}-warm-{number}" for number in range(WARM_UP)]
+    ground.begin_anew()
     ground.stock([*warm, *names])
     with running(ground):
         warmed_up(ground, warm)
