@@ -270,7 +270,19 @@ def test_no_outage_of_what_admission_reads_refuses_what_somebody_else_writes() -
         (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
         own = rule["apiGroups"] == ["remediator.dev"]
         assert policy["spec"]["failurePolicy"] == ("Fail" if own else "Ignore")
-    assert len(reading) == 4
+    assert len(reading) == 5
+
+
+@needs_kubectl
+def test_what_matches_every_write_in_the_cluster_is_evaluated_only_while_everything_is_suspended() -> None:
+    everywhere = [
+        policy["spec"]
+        for policy in of_kind("ValidatingAdmissionPolicy")
+        if any("*" in rule["apiGroups"] for rule in policy["spec"]["matchConstraints"]["resourceRules"])
+    ]
+
+    assert len(everywhere) == 2
+    assert all("paramKind" in spec for spec in everywhere)
 
 
 @needs_kubectl
