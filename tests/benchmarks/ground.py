@@ -98,21 +98,28 @@ class Ground:
         content = {"apiVersion": "v1", "kind": "List", "items": [*manifests]}
         self.cluster.run_kubectl("apply", "-f", "-", input=json.dumps(content))
 
-    def stock(self, names: Sequence[str], *, fires: str = ALERT, pods: Mapping[str, int] = NO_PODS) -> None:
-        """These Deployments are there and rolled out, and none else; of some the alerts are about so many pods."""
+    def stock(
+        self, names: Sequence[str], *, fires: str = ALERT, pods: Mapping[str, int] = NO_PODS, anew: bool = False
+    ) -> None:
+        """
+        These Deployments are there and rolled out, and none else; of some the alerts are about so many pods.
+
+        `anew`: the API server remembers nothing of what was there before.
+        """
         self.clear()
+        if anew:
+            self._begin_anew()
         made = [deployment(self.namespace, name, fires=fires, pods=pods.get(name, 0)) for name in names]
         self.create(self.deployments, made)
         self.wait(lambda: self.state()["rolledOut"] == len(names), "the Deployments are not rolled out", 300)
 
-    def begin_anew(self) -> None:
+    def _begin_anew(self) -> None:
         """
-        Nothing of an earlier round is there, and the API server remembers nothing of it.
+        Another process of the API server answers.
 
-        For a minute and more it keeps every version of what was written, and what was deleted; each collection
+        For a minute and more one keeps every version of what was written, and what was deleted; each collection
         of its garbage goes through all of that, so that the second of two rounds would be the slower one.
         """
-        self.clear()
         self.cluster.stop_apiserver()
         self.cluster.start_apiserver()
         for path in (self.runs, self.deployments):

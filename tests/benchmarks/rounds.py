@@ -139,12 +139,17 @@ def epoch_of(api: Api) -> int:
     return int(api.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{EPOCH_NAME}")["data"]["epoch"])
 
 
-def floor_round(ground: Ground, load: Load, template: Template, mark: str) -> Round:
-    """The raw calls, after a few that do not count."""
+def _stocked(ground: Ground, load: Load, mark: str) -> tuple[list[str], list[str]]:
+    """The names of Deployments that are there as a round begins: a few that do not count, and those that do."""
     names = names_of(load, mark)
     warm = [f"queue-{mark}-warm-{number}" for number in range(WARM_UP)]
-    ground.begin_anew()
-    ground.stock([*warm, *names])
+    ground.stock([*warm, *names], anew=True)
+    return warm, names
+
+
+def floor_round(ground: Ground, load: Load, template: Template, mark: str) -> Round:
+    """The raw calls, after a few that do not count."""
+    warm, names = _stocked(ground, load, mark)
     job = {
         "kubeconfig": str(ground.account_kubeconfig),
         "namespace": ground.namespace,
@@ -168,10 +173,7 @@ def floor_round(ground: Ground, load: Load, template: Template, mark: str) -> Ro
 
 def operator_round(ground: Ground, load: Load, mark: str) -> Round:
     """Webhooks to the operator, whose process begins and ends with the round."""
-    names = names_of(load, mark)
-    warm = [f"queue-{mark}-warm-{number}" for number in range(WARM_UP)]
-    ground.begin_anew()
-    ground.stock([*warm, *names])
+    warm, names = _stocked(ground, load, mark)
     with running(ground):
         warmed_up(ground, warm)
         return measured(ground, load, names, warm)

@@ -9,6 +9,7 @@ from remediator.handlers import later
 from remediator.handlers.later import EventsLater, Later
 from remediator.testing.clock import StoppedClock
 from remediator.testing.fakes import FakeEvents
+from replicas import settled
 
 
 def noting(seen: list[str], what: str) -> Callable[[], Awaitable[None]]:
@@ -28,11 +29,6 @@ class Lulls:
     async def __call__(self, within_seconds: float) -> None:
         self.asked.append(within_seconds)
         await self.go.wait()
-
-
-async def settled() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def test_it_waits_for_a_lull_before_each() -> None:

@@ -3,13 +3,9 @@ import asyncio
 import pytest
 
 from remediator.handlers.queue import APPOINTMENTS_IN_A_LULL, Key, Places, Queue, Work
+from replicas import settled
 
 A, B, NEWS = ("shop", "a"), ("shop", "b"), ("shop", "news")
-
-
-async def settled() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 def held(seen: list[Key], go: asyncio.Event) -> Work:

@@ -17,7 +17,7 @@ ALERTNAME: Final = "alertname"
 class Audience:
     """All policies, by the place and the alertname for which they listen."""
 
-    def __init__(self, listeners: Iterable[Listener] = ()) -> None:
+    def __init__(self, listeners: Iterable[Listener]) -> None:
         self._rows: dict[tuple[str, str | None], list[Listener]] = {}
         for one in sorted(listeners, key=lambda one: one.full_name):
             self._rows.setdefault((one.namespace, _alertname(one)), []).append(one)

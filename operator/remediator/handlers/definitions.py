@@ -27,6 +27,7 @@ from remediator.engine.acceptance import (
 )
 from remediator.engine.audience import Audience
 from remediator.engine.choose import listener
+from remediator.handlers.at_once import in_turns
 from remediator.handlers.definition import (
     Definition,
     Name,
@@ -112,8 +113,7 @@ class Definitions:
         listing = await cluster.list(kind, limit=MAX_OBJECTS)
         if listing.truncated:
             raise Unavailable(f"there are more than {MAX_OBJECTS:,} {kind.plural}; this version holds no more")
-        for obj in listing.items:
-            await self._clock.sleep(0)  # hundreds of them take half a second to accept
+        async for obj in in_turns(listing.items, 1):  # hundreds of them take half a second to accept
             if dig_text(obj, "metadata", "uid") not in self._seen[kind].gone:
                 await self.saw(kind, None, obj)
         listed = {dig_text(obj, "metadata", "uid") for obj in listing.items}
